@@ -1,1 +1,16 @@
-//! `event`
+//! Events: what a producer sends, read strictly, and the bytes the ledger makes of it.
+//!
+//! In scope: strict JSON, canonical JSON, the `CloudEvents` envelope in all its forms.
+//! Out of scope: I/O, clocks, randomness, and whether the producer may send the event.
+//!
+//! Invariants: everything here is a pure function of its input; no error carries a value, a person's
+//! identifier or an unknown field's name.
+
+pub mod envelope;
+pub mod error;
+pub mod json;
+pub mod limits;
+pub mod value;
+
+pub use envelope::{Event, Raw};
+pub use error::{EventError, EventErrorKind};
