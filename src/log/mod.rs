@@ -7,3 +7,4 @@
 //! that one value has one spelling.
 
 pub mod hash;
+pub mod merkle;
