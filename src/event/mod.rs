@@ -6,9 +6,12 @@
 //! Invariants: everything here is a pure function of its input; no error carries a value, a person's
 //! identifier or an unknown field's name.
 
+pub mod entry;
 pub mod envelope;
 pub mod error;
+pub mod facet;
 pub mod json;
+pub mod keys;
 pub mod limits;
 pub mod value;
 
