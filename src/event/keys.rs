@@ -10,18 +10,21 @@
 //! therefore never give the same bytes to hash. `‖` below is concatenation, `H` is SHA-256,
 //! `HMAC` is HMAC-SHA-256 (RFC 2104).
 //!
-//! | name | bytes |
-//! |---|---|
-//! | [`ledger_id`] | first 16 bytes of `H(origin)` |
-//! | [`event_key`] | `HMAC(K_event, "counterfoil/v1/event-key\0" ‖ ledger 16 ‖ u32 len ‖ source ‖ u32 len ‖ id)` |
-//! | [`open_facet_key`] | `HMAC(K_read, "counterfoil/v1/open-facet\0" ‖ ledger 16 ‖ facet u8 ‖ u32 len ‖ value)` |
-//! | [`person_facet_secret`] | `HMAC(s_X, "counterfoil/v1/person-facet-secret\0" ‖ facet u8)` |
-//! | [`person_facet_key`] | `HMAC(s_X,f, "counterfoil/v1/person-facet\0" ‖ ledger 16 ‖ period u16)` |
-//! | [`directory_key`] | `HMAC(K_dir, "counterfoil/v1/directory\0" ‖ namespace u8 ‖ u32 len ‖ id)` |
-//! | [`person_leaf`] | `H(0x00 ‖ "counterfoil/v1/person\0" ‖ facet u8 ‖ salt 32 ‖ s_X,f 32)` |
-//! | [`person_commitment`] | RFC 6962 root over the person leaves in ascending order of facet |
-//! | [`part_commitment`] | `H("counterfoil/v1/part\0" ‖ ledger 16 ‖ event_key 32 ‖ role u8 ‖ salt 64 ‖ body)` |
-//! | [`key_commitment`] | `H("counterfoil/v1/key\0" ‖ use u8 ‖ epoch u32 ‖ key 32)` |
+//! ```text
+//! ledger_id            first 16 bytes of H(origin)
+//! event_key            HMAC(K_event, "counterfoil/v1/event-key\0" ‖ ledger 16
+//!                                    ‖ u32 len ‖ source ‖ u32 len ‖ id)
+//! open_facet_key       HMAC(K_read, "counterfoil/v1/open-facet\0" ‖ ledger 16 ‖ facet u8
+//!                                    ‖ u32 len ‖ value)
+//! person_facet_secret  HMAC(s_X, "counterfoil/v1/person-facet-secret\0" ‖ facet u8)
+//! person_facet_key     HMAC(s_X,f, "counterfoil/v1/person-facet\0" ‖ ledger 16 ‖ period u16)
+//! directory_key        HMAC(K_dir, "counterfoil/v1/directory\0" ‖ namespace u8 ‖ u32 len ‖ id)
+//! person_leaf          H(0x00 ‖ "counterfoil/v1/person\0" ‖ facet u8 ‖ salt 32 ‖ s_X,f 32)
+//! person_commitment    RFC 6962 root over the person leaves in ascending order of facet
+//! part_commitment      H("counterfoil/v1/part\0" ‖ ledger 16 ‖ event_key 32 ‖ role u8
+//!                                    ‖ salt 64 ‖ body)
+//! key_commitment       H("counterfoil/v1/key\0" ‖ use u8 ‖ epoch u32 ‖ key 32)
+//! ```
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
