@@ -1,1 +1,17 @@
-//! `vault`
+//! The keys whose destruction erases a person, and the other secrets of a ledger.
+//!
+//! In scope: person secrets and data keys, sealing and opening parts, the tree of keys that makes
+//! destruction final, custody of its root, the log's signing key, the ledger's HMAC keys. Out of
+//! scope: what is erased and when (`ledger`), where sealed bytes lie (`store`), who may ask (`http`).
+//!
+//! Invariants: every secret is wiped from memory when dropped, shows as `…` under `Debug`, and
+//! reaches a disk only encrypted under a key that hangs below the root in custody, or in a file
+//! that its owner alone can read.
+
+mod aead;
+mod mac;
+pub mod person;
+pub mod seal;
+
+pub use person::PersonSecret;
+pub use seal::{DataKey, SealError};
