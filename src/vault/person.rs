@@ -92,10 +92,12 @@ mod tests {
                 *person.registration_salt(130),
                 *person.registration_salt(131),
             ];
-            all.extend(person.data_key().salt(&[0; 32], 0).chunks_exact(32).map(|c| {
-                let half: [u8; 32] = c.try_into().unwrap();
-                half
-            }));
+            all.extend(person.data_key().salt(&crate::log::hash::Hash::ZERO, 0).chunks_exact(32).map(
+                |c| {
+                    let half: [u8; 32] = c.try_into().unwrap();
+                    half
+                },
+            ));
             all
         };
         let first = derived(&person);

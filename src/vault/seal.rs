@@ -31,6 +31,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::aead::{self, NONCE_BYTES, TAG_BYTES};
 use super::mac::{self, MacKey, SECRET_BYTES, Secret};
+use crate::log::hash::Hash;
 
 /// The first byte of sealed bytes: AES-256-GCM-SIV as the module describes it.
 const SUITE_AES_256_GCM_SIV: u8 = 1;
@@ -103,10 +104,10 @@ impl DataKey {
 
     /// The salt of the commitment to the part `role` of the event `event_key`.
     #[must_use]
-    pub fn salt(&self, event_key: &[u8; 32], role: u8) -> Zeroizing<[u8; SALT_BYTES]> {
+    pub fn salt(&self, event_key: &Hash, role: u8) -> Zeroizing<[u8; SALT_BYTES]> {
         let mut salt = Zeroizing::new([0; SALT_BYTES]);
         for (half, out) in (0_u8..).zip(salt.chunks_exact_mut(SECRET_BYTES)) {
-            let value = self.salt_mac.value(&[SALT_LABEL, &[half], event_key, &[role]]);
+            let value = self.salt_mac.value(&[SALT_LABEL, &[half], event_key.as_bytes(), &[role]]);
             out.copy_from_slice(value.as_slice());
         }
         salt
@@ -119,9 +120,9 @@ impl DataKey {
     pub fn seal(
         &self,
         ledger: &[u8; 16],
-        event_key: &[u8; 32],
+        event_key: &Hash,
         role: u8,
-        commitment: &[u8; 32],
+        commitment: &Hash,
         body: &[u8],
     ) -> Result<Vec<u8>, SealError> {
         let mut sealed = Vec::with_capacity(body.len().saturating_add(SEAL_OVERHEAD_BYTES));
@@ -129,13 +130,11 @@ impl DataKey {
         sealed.extend_from_slice(body);
         let text = sealed.get_mut(1..).unwrap_or_default();
         let aad = associated_data(ledger, event_key, role, commitment);
-        match aead::encrypt(&self.cipher, nonce_of(commitment), &aad, text) {
-            Ok(tag) => sealed.extend_from_slice(&tag),
-            Err(aead::Refused) => {
-                sealed.zeroize();
-                return Err(SealError::TooLong { bytes: body.len() });
-            }
-        }
+        let Ok(tag) = aead::encrypt(&self.cipher, nonce_of(commitment), &aad, text) else {
+            sealed.zeroize();
+            return Err(SealError::TooLong { bytes: body.len() });
+        };
+        sealed.extend_from_slice(&tag);
         Ok(sealed)
     }
 
@@ -147,9 +146,9 @@ impl DataKey {
     pub fn open(
         &self,
         ledger: &[u8; 16],
-        event_key: &[u8; 32],
+        event_key: &Hash,
         role: u8,
-        commitment: &[u8; 32],
+        commitment: &Hash,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let truncated = SealError::Truncated { bytes: sealed.len() };
@@ -195,19 +194,20 @@ impl fmt::Debug for DataKey {
     }
 }
 
-fn nonce_of(commitment: &[u8; 32]) -> [u8; NONCE_BYTES] {
-    commitment.first_chunk().copied().unwrap_or_default()
+fn nonce_of(commitment: &Hash) -> [u8; NONCE_BYTES] {
+    commitment.as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
-fn associated_data(
-    ledger: &[u8; 16],
-    event_key: &[u8; 32],
-    role: u8,
-    commitment: &[u8; 32],
-) -> [u8; AAD_BYTES] {
+fn associated_data(ledger: &[u8; 16], event_key: &Hash, role: u8, commitment: &Hash) -> [u8; AAD_BYTES] {
     let mut aad = [0; AAD_BYTES];
-    let fields: [&[u8]; 6] =
-        [SEAL_LABEL, &[SUITE_AES_256_GCM_SIV], ledger, event_key, &[role], commitment];
+    let fields: [&[u8]; 6] = [
+        SEAL_LABEL,
+        &[SUITE_AES_256_GCM_SIV],
+        ledger,
+        event_key.as_bytes(),
+        &[role],
+        commitment.as_bytes(),
+    ];
     for (to, from) in aad.iter_mut().zip(fields.into_iter().flatten()) {
         *to = *from;
     }

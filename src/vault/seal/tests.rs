@@ -3,8 +3,8 @@
 use super::*;
 
 const LEDGER: [u8; 16] = [1; 16];
-const EVENT: [u8; 32] = [2; 32];
-const COMMITMENT: [u8; 32] = [3; 32];
+const EVENT: Hash = Hash([2; 32]);
+const COMMITMENT: Hash = Hash([3; 32]);
 const ROLE: u8 = 16;
 const BODY: &[u8] = br#"{"data":{"subject":"someone whose name must not show"}}"#;
 
@@ -36,9 +36,9 @@ fn any_other_key_or_place_opens_nothing() {
     let sealed = sealed();
     let refused = Err(SealError::NotOpened);
     let mut late_commitment = COMMITMENT;
-    late_commitment[31] ^= 1; // beyond the nonce: bound by the associated data alone
+    late_commitment.0[31] ^= 1; // beyond the nonce: bound by the associated data alone
     let mut other_event = EVENT;
-    other_event[31] ^= 1;
+    other_event.0[31] ^= 1;
     let mut other_ledger = LEDGER;
     other_ledger[15] ^= 1;
     assert_eq!(key(8).open(&LEDGER, &EVENT, ROLE, &COMMITMENT, &sealed), refused);
@@ -84,7 +84,7 @@ fn a_salt_depends_on_key_event_and_role_and_on_nothing_else() {
     let salt = key(9).salt(&EVENT, ROLE);
     assert_eq!(salt, key(9).salt(&EVENT, ROLE));
     assert_ne!(salt, key(8).salt(&EVENT, ROLE));
-    assert_ne!(salt, key(9).salt(&[4; 32], ROLE));
+    assert_ne!(salt, key(9).salt(&Hash([4; 32]), ROLE));
     assert_ne!(salt, key(9).salt(&EVENT, ROLE + 1));
     assert_ne!(salt[..32], salt[32..]);
 }
@@ -115,6 +115,7 @@ proptest::proptest! {
     #[test]
     fn round_trip_of_any_body(body: Vec<u8>, secret: [u8; 32], commitment: [u8; 32], role: u8) {
         let key = DataKey::from_bytes(secret);
+        let commitment = Hash(commitment);
         let sealed = key.seal(&LEDGER, &EVENT, role, &commitment, &body).unwrap();
         let opened = key.open(&LEDGER, &EVENT, role, &commitment, &sealed).unwrap();
         proptest::prop_assert_eq!(opened.as_slice(), body.as_slice());
