@@ -8,3 +8,5 @@
 
 pub mod hash;
 pub mod merkle;
+mod text;
+pub mod tile;

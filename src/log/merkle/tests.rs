@@ -128,7 +128,7 @@ fn every_inclusion_proof_up_to_70_is_the_model_s_and_verifies_only_as_it_is() {
             assert_eq!(proof, model_path(index, &all[..size]));
             assert_eq!(path_len(i.0, n.0) as usize, proof.len());
             assert_eq!(verify_inclusion(i, n, &all[index], &proof, &root_hash), Ok(()));
-            for other in (0..size + 1).filter(|other| *other != index) {
+            for other in (0..=size).filter(|other| *other != index) {
                 let other = LogIndex(other as u64);
                 assert!(verify_inclusion(other, n, &all[index], &proof, &root_hash).is_err());
             }
