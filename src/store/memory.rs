@@ -177,3 +177,22 @@ impl AppendFile for MemoryAppend {
         len_u64(&locked(&self.file))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_keeps_the_storage_contract() {
+        crate::store::conformance::check(&MemoryStorage::new());
+    }
+
+    #[test]
+    fn debug_shows_no_content() {
+        let storage = MemoryStorage::new();
+        storage.write("f", &[42; 3]).unwrap();
+        let append = storage.open_append("f", 3).unwrap();
+        let text = format!("{storage:?} {append:?}");
+        assert!(!text.contains("42"), "{text}");
+    }
+}

@@ -11,11 +11,19 @@
 //!   have dropped the pages it could not write;
 //! * every error names the operation and the relative path, and none holds a byte of content.
 
+pub mod disk;
+mod durable;
+pub mod lock;
 pub mod memory;
+
+#[cfg(test)]
+mod conformance;
 
 use std::fmt;
 use std::io;
 
+pub use disk::DiskStorage;
+pub use lock::DirLock;
 pub use memory::MemoryStorage;
 
 /// Longest path a storage takes, in bytes: deep enough for every layout in the design (the deepest
