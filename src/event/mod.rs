@@ -6,6 +6,7 @@
 //! Invariants: everything here is a pure function of its input; no error carries a value, a person's
 //! identifier or an unknown field's name.
 
+pub mod canonical;
 pub mod entry;
 pub mod envelope;
 pub mod error;
@@ -13,6 +14,9 @@ pub mod facet;
 pub mod json;
 pub mod keys;
 pub mod limits;
+mod number;
+mod parser;
+pub mod time;
 pub mod value;
 
 pub use envelope::{Event, Raw};
