@@ -9,9 +9,15 @@
 //! that its owner alone can read.
 
 mod aead;
+pub mod inbox;
 mod mac;
+pub mod mask;
 pub mod person;
 pub mod seal;
+pub mod slot;
 
+pub use inbox::{InboxKey, WrappedPerson};
+pub use mask::{OwnerMask, mask_owner, unmask_owner};
 pub use person::PersonSecret;
 pub use seal::{DataKey, SealError};
+pub use slot::{BUNDLE_SLOTS_FROM, Slot, SlotNumber};

@@ -2,7 +2,7 @@
 //!
 //! In scope: the secret, its data key, its index secret, the secrets of single facets and the salts
 //! of a registration. Out of scope: the blinded keys and commitments built on them (`event::keys`),
-//! where the secret is kept ([`keytree`](super::keytree)).
+//! where the secret is kept (the key tree).
 //!
 //! All derivations are HMAC-SHA-256 under the secret:
 //! `index secret s_X = HMAC(secret, "counterfoil/v1/index\0")`,
@@ -20,6 +20,8 @@ use zeroize::Zeroizing;
 use super::mac::{self, SECRET_BYTES, Secret};
 use super::seal::DataKey;
 use crate::clock::{RandomError, random_fill};
+use crate::event::facet::Facet;
+use crate::event::keys::{PersonFacet, person_facet_secret};
 
 const INDEX_LABEL: &[u8] = b"counterfoil/v1/index\0";
 const DATA_LABEL: &[u8] = b"counterfoil/v1/data\0";
@@ -65,10 +67,22 @@ impl PersonSecret {
         mac::derive(&self.0, &[INDEX_LABEL])
     }
 
+    /// `s_X,f`: what a bundle may open of the person for `facet`, and no other.
+    #[must_use]
+    pub fn facet_secret(&self, facet: Facet) -> Zeroizing<[u8; SECRET_BYTES]> {
+        person_facet_secret(&self.index_secret(), facet)
+    }
+
     /// The salt of `facet` in the commitment that registers the person.
     #[must_use]
-    pub fn registration_salt(&self, facet: u8) -> Zeroizing<[u8; SECRET_BYTES]> {
-        mac::derive(&self.0, &[REGISTRATION_LABEL, &[facet]])
+    pub fn registration_salt(&self, facet: Facet) -> Zeroizing<[u8; SECRET_BYTES]> {
+        mac::derive(&self.0, &[REGISTRATION_LABEL, &[facet.0]])
+    }
+
+    /// What opens `facet` in the registered commitment `C_X`.
+    #[must_use]
+    pub fn opened_facet(&self, facet: Facet) -> PersonFacet {
+        PersonFacet { facet, salt: *self.registration_salt(facet), secret: self.facet_secret(facet) }
     }
 }
 
@@ -81,6 +95,7 @@ impl fmt::Debug for PersonSecret {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::facet::Role;
 
     #[test]
     fn derived_secrets_are_deterministic_and_all_different() {
@@ -89,15 +104,19 @@ mod tests {
             let mut all = vec![
                 *person.expose(),
                 *person.index_secret(),
-                *person.registration_salt(130),
-                *person.registration_salt(131),
+                *person.registration_salt(Facet(130)),
+                *person.registration_salt(Facet(131)),
+                *person.facet_secret(Facet(130)),
+                *person.facet_secret(Facet(131)),
             ];
-            all.extend(person.data_key().salt(&crate::log::hash::Hash::ZERO, 0).chunks_exact(32).map(
-                |c| {
-                    let half: [u8; 32] = c.try_into().unwrap();
-                    half
-                },
-            ));
+            all.extend(
+                person.data_key().salt(&crate::log::hash::Hash::ZERO, Role(0)).chunks_exact(32).map(
+                    |c| {
+                        let half: [u8; 32] = c.try_into().unwrap();
+                        half
+                    },
+                ),
+            );
             all
         };
         let first = derived(&person);

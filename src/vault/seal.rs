@@ -31,14 +31,14 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::aead::{self, NONCE_BYTES, TAG_BYTES};
 use super::mac::{self, MacKey, SECRET_BYTES, Secret};
+use crate::event::facet::Role;
+use crate::event::keys::{LedgerId, PART_SALT_BYTES};
 use crate::log::hash::Hash;
 
 /// The first byte of sealed bytes: AES-256-GCM-SIV as the module describes it.
 const SUITE_AES_256_GCM_SIV: u8 = 1;
 /// What sealing adds to a body: the suite byte and the tag.
 pub const SEAL_OVERHEAD_BYTES: usize = 1 + TAG_BYTES;
-/// Bytes of the salt in a part's commitment.
-pub const SALT_BYTES: usize = 64;
 
 const SEAL_LABEL: &[u8] = b"counterfoil/v1/seal\0";
 const SEAL_KEY_LABEL: &[u8] = b"counterfoil/v1/seal-key\0";
@@ -66,9 +66,7 @@ pub enum SealError {
         suite: u8,
     },
     /// A wrong key, a wrong place or changed bytes; an authenticated cipher cannot say which.
-    #[error(
-        "sealed part does not open: its bytes, its place in the log or its key are not the ones it was sealed with"
-    )]
+    #[error("sealed part does not open: other bytes, another place or another key than when sealed")]
     NotOpened,
     /// The body is longer than the cipher takes (2^36 bytes, RFC 8452 section 6).
     #[error("part of {bytes} bytes is too long to seal")]
@@ -104,10 +102,10 @@ impl DataKey {
 
     /// The salt of the commitment to the part `role` of the event `event_key`.
     #[must_use]
-    pub fn salt(&self, event_key: &Hash, role: u8) -> Zeroizing<[u8; SALT_BYTES]> {
-        let mut salt = Zeroizing::new([0; SALT_BYTES]);
+    pub fn salt(&self, event_key: &Hash, role: Role) -> Zeroizing<[u8; PART_SALT_BYTES]> {
+        let mut salt = Zeroizing::new([0; PART_SALT_BYTES]);
         for (half, out) in (0_u8..).zip(salt.chunks_exact_mut(SECRET_BYTES)) {
-            let value = self.salt_mac.value(&[SALT_LABEL, &[half], event_key.as_bytes(), &[role]]);
+            let value = self.salt_mac.value(&[SALT_LABEL, &[half], event_key.as_bytes(), &[role.0]]);
             out.copy_from_slice(value.as_slice());
         }
         salt
@@ -119,9 +117,9 @@ impl DataKey {
     /// [`SealError::TooLong`] above 2^36 bytes.
     pub fn seal(
         &self,
-        ledger: &[u8; 16],
+        ledger: LedgerId,
         event_key: &Hash,
-        role: u8,
+        role: Role,
         commitment: &Hash,
         body: &[u8],
     ) -> Result<Vec<u8>, SealError> {
@@ -145,9 +143,9 @@ impl DataKey {
     /// `UnknownSuite` where that can be said without a key.
     pub fn open(
         &self,
-        ledger: &[u8; 16],
+        ledger: LedgerId,
         event_key: &Hash,
-        role: u8,
+        role: Role,
         commitment: &Hash,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, SealError> {
@@ -198,14 +196,19 @@ fn nonce_of(commitment: &Hash) -> [u8; NONCE_BYTES] {
     commitment.as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
-fn associated_data(ledger: &[u8; 16], event_key: &Hash, role: u8, commitment: &Hash) -> [u8; AAD_BYTES] {
+fn associated_data(
+    ledger: LedgerId,
+    event_key: &Hash,
+    role: Role,
+    commitment: &Hash,
+) -> [u8; AAD_BYTES] {
     let mut aad = [0; AAD_BYTES];
     let fields: [&[u8]; 6] = [
         SEAL_LABEL,
         &[SUITE_AES_256_GCM_SIV],
-        ledger,
+        &ledger.0,
         event_key.as_bytes(),
-        &[role],
+        &[role.0],
         commitment.as_bytes(),
     ];
     for (to, from) in aad.iter_mut().zip(fields.into_iter().flatten()) {

@@ -2,10 +2,11 @@
 
 use super::*;
 
-const LEDGER: [u8; 16] = [1; 16];
+const LEDGER: LedgerId = LedgerId([1; 16]);
 const EVENT: Hash = Hash([2; 32]);
 const COMMITMENT: Hash = Hash([3; 32]);
-const ROLE: u8 = 16;
+const ROLE: Role = Role(16);
+const OTHER_ROLE: Role = Role(17);
 const BODY: &[u8] = br#"{"data":{"subject":"someone whose name must not show"}}"#;
 
 fn key(byte: u8) -> DataKey {
@@ -13,16 +14,16 @@ fn key(byte: u8) -> DataKey {
 }
 
 fn sealed() -> Vec<u8> {
-    key(9).seal(&LEDGER, &EVENT, ROLE, &COMMITMENT, BODY).unwrap()
+    key(9).seal(LEDGER, &EVENT, ROLE, &COMMITMENT, BODY).unwrap()
 }
 
 #[test]
 fn a_sealed_part_opens_with_the_same_key_and_place() {
-    let opened = key(9).open(&LEDGER, &EVENT, ROLE, &COMMITMENT, &sealed()).unwrap();
+    let opened = key(9).open(LEDGER, &EVENT, ROLE, &COMMITMENT, &sealed()).unwrap();
     assert_eq!(opened.as_slice(), BODY);
     assert_eq!(sealed().len(), BODY.len() + SEAL_OVERHEAD_BYTES);
-    let empty = key(9).seal(&LEDGER, &EVENT, ROLE, &COMMITMENT, b"").unwrap();
-    assert!(key(9).open(&LEDGER, &EVENT, ROLE, &COMMITMENT, &empty).unwrap().is_empty());
+    let empty = key(9).seal(LEDGER, &EVENT, ROLE, &COMMITMENT, b"").unwrap();
+    assert!(key(9).open(LEDGER, &EVENT, ROLE, &COMMITMENT, &empty).unwrap().is_empty());
 }
 
 #[test]
@@ -40,12 +41,12 @@ fn any_other_key_or_place_opens_nothing() {
     let mut other_event = EVENT;
     other_event.0[31] ^= 1;
     let mut other_ledger = LEDGER;
-    other_ledger[15] ^= 1;
-    assert_eq!(key(8).open(&LEDGER, &EVENT, ROLE, &COMMITMENT, &sealed), refused);
-    assert_eq!(key(9).open(&other_ledger, &EVENT, ROLE, &COMMITMENT, &sealed), refused);
-    assert_eq!(key(9).open(&LEDGER, &other_event, ROLE, &COMMITMENT, &sealed), refused);
-    assert_eq!(key(9).open(&LEDGER, &EVENT, ROLE + 1, &COMMITMENT, &sealed), refused);
-    assert_eq!(key(9).open(&LEDGER, &EVENT, ROLE, &late_commitment, &sealed), refused);
+    other_ledger.0[15] ^= 1;
+    assert_eq!(key(8).open(LEDGER, &EVENT, ROLE, &COMMITMENT, &sealed), refused);
+    assert_eq!(key(9).open(other_ledger, &EVENT, ROLE, &COMMITMENT, &sealed), refused);
+    assert_eq!(key(9).open(LEDGER, &other_event, ROLE, &COMMITMENT, &sealed), refused);
+    assert_eq!(key(9).open(LEDGER, &EVENT, OTHER_ROLE, &COMMITMENT, &sealed), refused);
+    assert_eq!(key(9).open(LEDGER, &EVENT, ROLE, &late_commitment, &sealed), refused);
 }
 
 #[test]
@@ -55,7 +56,7 @@ fn every_flipped_bit_is_found() {
         for bit in 0..8 {
             let mut changed = sealed.clone();
             changed[position] ^= 1 << bit;
-            let result = key(9).open(&LEDGER, &EVENT, ROLE, &COMMITMENT, &changed);
+            let result = key(9).open(LEDGER, &EVENT, ROLE, &COMMITMENT, &changed);
             if position == 0 {
                 assert_eq!(result, Err(SealError::UnknownSuite { suite: changed[0] }));
             } else {
@@ -69,7 +70,7 @@ fn every_flipped_bit_is_found() {
 fn every_truncation_is_refused() {
     let sealed = sealed();
     for bytes in 0..sealed.len() {
-        let result = key(9).open(&LEDGER, &EVENT, ROLE, &COMMITMENT, &sealed[..bytes]);
+        let result = key(9).open(LEDGER, &EVENT, ROLE, &COMMITMENT, &sealed[..bytes]);
         let expected = if bytes < SEAL_OVERHEAD_BYTES {
             SealError::Truncated { bytes }
         } else {
@@ -85,7 +86,7 @@ fn a_salt_depends_on_key_event_and_role_and_on_nothing_else() {
     assert_eq!(salt, key(9).salt(&EVENT, ROLE));
     assert_ne!(salt, key(8).salt(&EVENT, ROLE));
     assert_ne!(salt, key(9).salt(&Hash([4; 32]), ROLE));
-    assert_ne!(salt, key(9).salt(&EVENT, ROLE + 1));
+    assert_ne!(salt, key(9).salt(&EVENT, OTHER_ROLE));
     assert_ne!(salt[..32], salt[32..]);
 }
 
@@ -115,9 +116,9 @@ proptest::proptest! {
     #[test]
     fn round_trip_of_any_body(body: Vec<u8>, secret: [u8; 32], commitment: [u8; 32], role: u8) {
         let key = DataKey::from_bytes(secret);
-        let commitment = Hash(commitment);
-        let sealed = key.seal(&LEDGER, &EVENT, role, &commitment, &body).unwrap();
-        let opened = key.open(&LEDGER, &EVENT, role, &commitment, &sealed).unwrap();
+        let (commitment, role) = (Hash(commitment), Role(role));
+        let sealed = key.seal(LEDGER, &EVENT, role, &commitment, &body).unwrap();
+        let opened = key.open(LEDGER, &EVENT, role, &commitment, &sealed).unwrap();
         proptest::prop_assert_eq!(opened.as_slice(), body.as_slice());
     }
 }
