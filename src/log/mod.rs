@@ -6,7 +6,11 @@
 //! Invariant: no I/O, clock or randomness anywhere below this module; every parser is strict, so
 //! that one value has one spelling.
 
+pub mod checkpoint;
+pub mod cosignature;
 pub mod hash;
 pub mod merkle;
+pub mod note;
+pub mod proof;
 mod text;
 pub mod tile;

@@ -55,6 +55,9 @@ pub enum TileReadError<E> {
     Source(#[source] E),
 }
 
+/// The last tile read on a level.
+type Kept = Option<(TileId, Arc<[u8]>)>;
+
 /// Reads the hashes of a tree of a given size from its tiles; computes those that lie inside a tile.
 ///
 /// It keeps the last tile of each level, so building one proof asks the source for each tile once.
@@ -64,7 +67,7 @@ pub enum TileReadError<E> {
 pub struct TileHashReader<S> {
     size: TreeSize,
     source: S,
-    recent: RefCell<[Option<(TileId, Arc<[u8]>)>; TILE_LEVELS as usize]>,
+    recent: RefCell<[Kept; TILE_LEVELS as usize]>,
 }
 
 impl<S: TileSource> TileHashReader<S> {
