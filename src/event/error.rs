@@ -81,6 +81,12 @@ pub enum EventErrorKind {
     /// The body is not JSON as the ledger reads it.
     #[error("{0}")]
     Json(JsonErrorKind),
+    /// An event is not a JSON object.
+    #[error("not a JSON object")]
+    NotAnObject,
+    /// A batch is not a JSON array.
+    #[error("not a JSON array")]
+    NotAnArray,
     /// The event, without its raw attachment, or the body is too long.
     #[error("larger than {limit_bytes} bytes")]
     TooLarge {
@@ -98,6 +104,9 @@ pub enum EventErrorKind {
         /// What it must be.
         reason: &'static str,
     },
+    /// An attribute obliges whoever takes it to do what the ledger does not do.
+    #[error("attribute `{0}` is not supported")]
+    UnsupportedAttribute(&'static str),
     /// The event's type is neither in the catalogue nor registered.
     #[error("the event type is not known to this ledger")]
     UnknownType,
@@ -161,9 +170,9 @@ impl EventErrorKind {
             }
             Self::Json(JsonErrorKind::TooDeep) => "too-deep",
             Self::Json(JsonErrorKind::TooLong) | Self::TooLarge { .. } => "event-too-large",
-            Self::Json(_) => "malformed-json",
+            Self::Json(_) | Self::NotAnObject | Self::NotAnArray => "malformed-json",
             Self::MissingAttribute(_) => "missing-attribute",
-            Self::InvalidAttribute { .. } => "invalid-attribute",
+            Self::InvalidAttribute { .. } | Self::UnsupportedAttribute(_) => "invalid-attribute",
             Self::UnknownType => "unknown-type",
             Self::MissingField(_) => "missing-field",
             Self::WrongFieldType { .. } => "wrong-type",

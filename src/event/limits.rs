@@ -34,8 +34,8 @@ pub const TYPE_CHARS_MAX: usize = 128;
 /// Characters in an event's `subject` (the resource).
 pub const SUBJECT_CHARS_MAX: usize = 256;
 
-/// Characters in any other string attribute.
-pub const ATTRIBUTE_CHARS_MAX: usize = 1024;
+/// Characters in any other string attribute: room for a signed envelope (`dssematerial`) in base64.
+pub const ATTRIBUTE_CHARS_MAX: usize = 8 * 1024;
 
 /// Characters in an attribute's name (`CloudEvents` 1.0, "should not exceed 20").
 pub const ATTRIBUTE_NAME_CHARS_MAX: usize = 20;
@@ -45,3 +45,13 @@ pub const ATTRIBUTES_MAX: usize = 32;
 
 /// Largest integer magnitude that every JSON reader keeps exact: 2^53.
 pub const INTEGER_MAX: i64 = 1 << 53;
+
+/// Characters in a media type: two names of at most 127 (RFC 6838 section 4.2) and a slash.
+pub const MEDIA_TYPE_CHARS_MAX: usize = 255;
+
+/// Characters in a timestamp: 19 to the second, a point and nine digits, `+hh:mm`.
+pub const TIME_CHARS_MAX: usize = 35;
+
+/// JSON values in one event. A value and the comma or bracket after it take two bytes at least, so 64 KiB
+/// cannot hold more; the bound keeps a 2 MiB text without attachment from being built in memory.
+pub const EVENT_VALUES_MAX: usize = EVENT_BYTES_MAX / 2 + 1;

@@ -6,6 +6,9 @@
 //! Invariants: everything here is a pure function of its input; no error carries a value, a person's
 //! identifier or an unknown field's name.
 
+mod attributes;
+mod batch;
+mod binary;
 pub mod canonical;
 pub mod entry;
 pub mod envelope;
