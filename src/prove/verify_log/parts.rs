@@ -1,0 +1,173 @@
+//! Stored parts against what the entries commit to.
+
+use super::chain::Removals;
+use super::findings::{Findings, Question};
+use super::{Opened, PartSource, PartView, StoredState};
+use crate::event::facet::Role;
+use crate::event::keys::{LedgerId, part_commitment};
+use crate::log::hash::{Hash, LogIndex};
+use crate::log::tile::sealed_path;
+use crate::prove::entry_view::{EntryView, EventView};
+use crate::prove::verdict::{PartCounts, Report, Verdict};
+
+/// The walk over stored parts, one bundle at a time.
+pub(super) struct Parts<'s, P: PartSource> {
+    source: &'s P,
+    bundle: u64,
+    /// The current bundle's lists; `None` when it is missing or unreadable, which `failed` tells.
+    lists: Option<std::vec::IntoIter<Vec<P::Part>>>,
+    unreadable: bool,
+    pub(super) counts: PartCounts,
+    stored: Question,
+    content: Question,
+}
+
+impl<'s, P: PartSource> Parts<'s, P> {
+    pub(super) fn new(source: &'s P) -> Self {
+        Self {
+            source,
+            bundle: 0,
+            lists: None,
+            unreadable: false,
+            counts: PartCounts::default(),
+            stored: Question::new("parts"),
+            content: Question::new("content"),
+        }
+    }
+
+    /// Loads the stored parts of the next bundle.
+    pub(super) fn enter(&mut self, bundle: u64, findings: &mut Findings) {
+        (self.bundle, self.unreadable) = (bundle, false);
+        self.lists = match self.source.parts(bundle) {
+            Ok(lists) => lists.map(Vec::into_iter),
+            Err(error) => {
+                self.unreadable = true;
+                findings.fail(
+                    &mut self.stored,
+                    sealed_path(bundle),
+                    format_args!("unreadable: {error}"),
+                );
+                None
+            }
+        };
+    }
+
+    /// Looks at the parts of the next entry, which could not be read itself if `view` is `None`.
+    pub(super) fn entry(&mut self, index: u64, view: Option<&EntryView<'_>>, findings: &mut Findings) {
+        let list = self.lists.as_mut().and_then(Iterator::next);
+        let Some(view) = view else { return };
+        let Some(event) = &view.event else {
+            if list.is_some_and(|parts| !parts.is_empty()) {
+                let place = self.place(index);
+                findings.fail(&mut self.stored, place, "parts beside an entry that has none");
+            }
+            return;
+        };
+        let stored = list.unwrap_or_default();
+        let mut stored = stored.iter().map(|part| (self.source.describe(part), part)).peekable();
+        for (role, commitment) in event.parts() {
+            while let Some((extra, _)) = stored.next_if(|(seen, _)| seen.role < role) {
+                self.surplus(index, extra.role, findings);
+            }
+            match stored.next_if(|(seen, _)| seen.role == role) {
+                None => self.lost(index, role, findings),
+                Some((seen, part)) => {
+                    self.part(index, (view.ledger, event), seen, part, commitment, findings);
+                }
+            }
+        }
+        for (extra, _) in stored {
+            self.surplus(index, extra.role, findings);
+        }
+    }
+
+    fn part(
+        &mut self,
+        index: u64,
+        (ledger, event): (LedgerId, &EventView<'_>),
+        seen: PartView,
+        part: &P::Part,
+        commitment: Hash,
+        findings: &mut Findings,
+    ) {
+        match seen.state {
+            StoredState::Erased => self.counts.erased += 1,
+            StoredState::Pruned => self.counts.pruned += 1,
+            StoredState::Sealed if !seen.intact => {
+                self.counts.lost += 1;
+                let place = self.place(index);
+                let what = format_args!("part {}: bytes do not match their checksum", seen.role.name());
+                findings.fail(&mut self.stored, place, what);
+            }
+            StoredState::Sealed => match self.source.open(LogIndex(index), event, part) {
+                Ok(Opened::Open { salt, body }) => {
+                    let found = part_commitment(ledger, &event.event_key, seen.role, &salt, &body);
+                    if found == commitment {
+                        self.counts.open += 1;
+                        return;
+                    }
+                    self.counts.lost += 1;
+                    let what = format_args!("part {} is not what was committed", seen.role.name());
+                    findings.fail(&mut self.content, place_of(self.bundle, index), what);
+                }
+                Ok(Opened::Withheld) => self.counts.withheld += 1,
+                Ok(Opened::Damaged) => {
+                    self.counts.lost += 1;
+                    let what = format_args!("part {} does not open", seen.role.name());
+                    findings.fail(&mut self.content, place_of(self.bundle, index), what);
+                }
+                Err(error) => {
+                    self.counts.withheld += 1;
+                    findings.unread(&mut self.content, place_of(self.bundle, index), error);
+                }
+            },
+        }
+    }
+
+    fn lost(&mut self, index: u64, role: Role, findings: &mut Findings) {
+        self.counts.lost += 1;
+        if !self.unreadable {
+            let place = self.place(index);
+            findings.fail(&mut self.stored, place, format_args!("part {} is lost", role.name()));
+        }
+    }
+
+    fn surplus(&mut self, index: u64, role: Role, findings: &mut Findings) {
+        let place = self.place(index);
+        let what = format_args!("part {} is not in the entry", role.name());
+        findings.fail(&mut self.stored, place, what);
+    }
+
+    fn place(&self, index: u64) -> String {
+        place_of(self.bundle, index)
+    }
+
+    /// Adds the answers to a report.
+    pub(super) fn conclude(&self, removals: Removals, report: &mut Report) {
+        report.parts.add(&self.counts);
+        self.stored.conclude(self.counts, report);
+        let opened = format!("{} parts opened, each as committed", self.counts.open);
+        if self.counts.open == 0 && self.content.is_good() {
+            report.note("content", Verdict::NotProvable, "no part was opened");
+        } else {
+            self.content.conclude(opened, report);
+        }
+        for (name, gone, entries, kind) in [
+            ("erasures", self.counts.erased, removals.shreds, "shred"),
+            ("prunings", self.counts.pruned, removals.prunes, "prune"),
+        ] {
+            if gone > 0 && entries == 0 {
+                let detail = format!("{gone} parts are gone and no {kind} entry says why");
+                report.push(name, Verdict::NotProvable, detail);
+            } else if gone > 0 {
+                let detail =
+                    format!("{gone} parts, {entries} {kind} entries; membership not checked here");
+                report.note(name, Verdict::NotProvable, detail);
+            }
+        }
+    }
+}
+
+fn place_of(bundle: u64, index: u64) -> String {
+    format!("{} entry {index}", sealed_path(bundle))
+}
