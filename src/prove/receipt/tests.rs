@@ -1,3 +1,5 @@
+//! Receipts written, read back, and refused when they have another shape.
+
 use super::*;
 use proptest::prelude::*;
 
