@@ -52,7 +52,7 @@ pub const CACHE_CAPACITY_BYTES_DEFAULT: u64 = 32 << 20;
 pub const FLUSH_EVERY_MS_DEFAULT: u64 = 500;
 /// How far back a start after an unclean stop goes, in log indexes: everything sled may have
 /// acknowledged to us but not fsynced within its 500 ms, 64 Ki events at over 100,000 a second.
-pub const ROLLBACK_SPAN: u64 = 1 << 16;
+pub const ROLLBACK_SPAN_DEFAULT: u64 = 1 << 16;
 
 /// A key under a facet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,6 +80,8 @@ pub struct IndexOptions {
     pub cache_capacity_bytes: u64,
     /// Period of sled's flusher in milliseconds.
     pub flush_every_ms: u64,
+    /// How many log indexes a start after an unclean stop gives up at least, where that is cheap.
+    pub rollback_span: u64,
     /// Moves a broken index aside.
     pub rename: RenameHook,
 }
@@ -91,6 +93,7 @@ impl IndexOptions {
         Self {
             cache_capacity_bytes: CACHE_CAPACITY_BYTES_DEFAULT,
             flush_every_ms: FLUSH_EVERY_MS_DEFAULT,
+            rollback_span: ROLLBACK_SPAN_DEFAULT,
             rename,
         }
     }

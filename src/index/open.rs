@@ -7,7 +7,7 @@
 //!
 //! What is checked: every filter; the newest run in full; eight blocks of each other run, drawn from the
 //! manifest's generation so that another open draws others. After an unclean stop the newest runs
-//! are dropped until [`ROLLBACK_SPAN`] log indexes are given up; a run wider than that is too dear to
+//! are dropped until [`IndexOptions::rollback_span`] log indexes are given up; a run wider than that is too dear to
 //! drop, so it is checked in full instead and ends the rollback. That rests on the order in which sled
 //! writes: within what its flusher had fsynced nothing is lost, and the flusher runs every 500 ms. It is
 //! not proof against a disk that loses older writes; such a loss shows as [`IndexError::Corrupt`] when
@@ -23,7 +23,7 @@ use super::maintain::{MANIFEST_KEY, STAMP, STAMP_KEY, Upkeep};
 use super::manifest::Manifest;
 use super::memtable::Memtable;
 use super::run::{self, Run};
-use super::{Index, IndexOptions, OpenReport, ROLLBACK_SPAN, Rebuilt, State};
+use super::{Index, IndexOptions, OpenReport, Rebuilt, State};
 
 /// Blocks looked at in each run that is not checked in full.
 const SAMPLE_BLOCKS: u64 = 8;
@@ -56,7 +56,7 @@ impl Index {
         let db = Database::open(dir, options.cache_capacity_bytes, options.flush_every_ms)?;
         let mut manifest = read_manifest(&db)?;
         let unclean = !manifest.clean && manifest.generation > 0;
-        let dropped_runs = if unclean { roll_back(&mut manifest) } else { 0 };
+        let dropped_runs = if unclean { roll_back(&mut manifest, options.rollback_span) } else { 0 };
         let runs = load_checked(&db, &manifest)?;
         let mut live: Vec<u64> = manifest.runs.iter().map(|run| run.id).collect();
         live.sort_unstable();
@@ -112,11 +112,11 @@ fn only_stamp(db: &Database) -> Result<bool, IndexError> {
 
 /// Gives up the newest runs of an index that was not closed; returns how many. Where a wide run ends the
 /// rollback it is now the newest, and checked in full as such.
-fn roll_back(manifest: &mut Manifest) -> usize {
+fn roll_back(manifest: &mut Manifest, span: u64) -> usize {
     let (before, newest) = (manifest.runs.len(), manifest.watermark);
     while let Some(last) = manifest.runs.last() {
         let given_up = newest.saturating_sub(last.span_to);
-        if given_up >= ROLLBACK_SPAN || last.span_to.saturating_sub(last.span_from) > ROLLBACK_SPAN {
+        if given_up >= span || last.span_to.saturating_sub(last.span_from) > span {
             break;
         }
         manifest.runs.pop();

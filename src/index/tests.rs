@@ -8,6 +8,9 @@ pub(super) fn scramble(i: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+mod behaviour;
+mod damage;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
