@@ -8,7 +8,8 @@
 //! ```text
 //! value  = crc32c(key ‖ body) u32 ‖ body
 //! body   = has_next u8 ‖ [ next facet u8 · next fingerprint u64 · next value u64 ] ‖ group*
-//! group  = tag u8 ‖ [facet u8] ‖ fingerprint delta (1..8 bytes) ‖ [count varint] ‖ value varint ‖ gap varint*
+//! group  = tag u8 ‖ [facet u8] ‖ fingerprint delta (1..8 bytes) ‖ [count varint]
+//!          ‖ value varint ‖ gap varint*
 //! tag    = bits 0-2: bytes of the delta, less one · bit 3: a facet follows and the delta is from zero
 //!          bits 4-7: count of values 1..15, or 0 when a varint count (16 or more) follows
 //! ```

@@ -74,8 +74,8 @@ fn unions_and_intersections_agree_with_sets() {
         }
     }
     let cursors = || divisors.map(|d| index.lookup(&term(2, scramble(d))).unwrap()).into();
-    let every = |at: &u64| divisors.iter().all(|d| at % d == 0);
-    let any = |at: &u64| divisors.iter().any(|d| at % d == 0);
+    let every = |at: &u64| divisors.iter().all(|d| at.is_multiple_of(*d));
+    let any = |at: &u64| divisors.iter().any(|d| at.is_multiple_of(*d));
     let mut all = Intersection::<Cursor>::new(cursors());
     let up: Vec<u64> = std::iter::from_fn(|| all.next_asc().unwrap()).collect();
     assert_eq!(up, (0..5_000).filter(every).collect::<Vec<_>>());
