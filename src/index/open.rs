@@ -6,11 +6,11 @@
 //! index's own ends in an empty one, with the old directory kept for whoever wants to look.
 //!
 //! What is checked: every filter; the newest run in full; eight blocks of each other run, drawn from the
-//! manifest's generation so that another open draws others. After an unclean stop the newest runs
-//! are dropped until [`IndexOptions::rollback_span`] log indexes are given up; a run wider than that is
-//! too dear to drop, so it is checked in full instead and ends the rollback. That rests on the order in which sled
-//! writes: within what its flusher had fsynced nothing is lost, and the flusher runs every 500 ms. It is
-//! not proof against a disk that loses older writes; such a loss shows as [`IndexError::Corrupt`] when
+//! manifest's generation so that another open draws others. After an unclean stop the newest runs are
+//! dropped until [`IndexOptions::rollback_span`] log indexes are given up; a run wider than that is too
+//! dear to drop, so it ends the rollback and, now the newest, is checked in full. That rests on the
+//! order in which sled writes: what its flusher had fsynced is not lost, and it runs every 500 ms. It is
+//! no proof against a disk that loses older writes; such a loss shows as [`IndexError::Corrupt`] when
 //! a block next to it is read, since blocks name their successors.
 
 use std::path::{Path, PathBuf};
