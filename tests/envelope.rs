@@ -273,6 +273,18 @@ fn a_batch_has_an_outcome_for_each_item() {
     assert_eq!(parse_batch(b"[]").unwrap(), []);
 }
 
+/// After half a pair, an escaped quote is still inside the string.
+#[test]
+fn a_batch_goes_on_where_a_refused_string_ends() {
+    let body = r#"[{"x":"\ud800\"},{"},{"x":"\ud800\u0022\ud800\uzzzz"}]"#;
+    assert_eq!(parse_batch(body.as_bytes()).unwrap_err().kind, Kind::Json(JsonErrorKind::Syntax));
+    let body = format!(r#"[{{"x":"\ud800\"}},{{"}},{}]"#, flat("last"));
+    assert_eq!(
+        places(&parse_batch(body.as_bytes()).unwrap()),
+        [("malformed-json", "/0"), ("ok", "last")]
+    );
+}
+
 #[test]
 fn a_batch_that_is_not_json_is_refused_whole() {
     let event = flat("a");

@@ -177,6 +177,7 @@ fn errors_name_kind_and_offset() {
     use JsonErrorKind as Kind;
     let many: String = (0..100).map(|i| format!("\"k{i}\":0,")).collect();
     let far = format!("{{{many}\"k40\":1,\"k3\":1}}");
+    let nested = format!("{{\"o\":{{\"x\":0,\"y\":0}},{many}\"k40\":1}}");
     let deep = format!("{}{}", "[".repeat(33), "]".repeat(33));
     let table: &[(&[u8], Kind, usize)] = &[
         (b"", Kind::UnexpectedEnd, 0),
@@ -197,6 +198,7 @@ fn errors_name_kind_and_offset() {
         (b"[\"\\uDC00\\uD800\"]", Kind::UnpairedSurrogate, 2),
         (b"{\"a\":{\"x\":1,\"\\u0078\":2}}", Kind::DuplicateKey, 12),
         (far.as_bytes(), Kind::DuplicateKey, 1 + many.len()),
+        (nested.as_bytes(), Kind::DuplicateKey, nested.len() - 8),
         (b"[1,9007199254740993]", Kind::IntegerTooLarge, 3),
         (b"[-9007199254740993]", Kind::IntegerTooLarge, 1),
         (b"[1e20]", Kind::IntegerTooLarge, 1),

@@ -74,7 +74,6 @@ impl<'a> Items<'a> {
             parser.expect(b',')?;
             parser.skip_white();
         }
-        parser.depth = 0;
         parser.values_left = self.values_max;
         let from = parser.at;
         let value = parser.value()?;
