@@ -84,7 +84,11 @@ impl Durable {
     pub(super) fn open(root: &Path, use_syncfs: bool) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         if let Some(parent) = root.canonicalize()?.parent() {
-            File::open(parent)?.sync_all()?;
+            match File::open(parent).and_then(|parent| parent.sync_all()) {
+                // A directory above that we may pass but not read was not made by us.
+                Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+                _ => {}
+            }
         }
         let temporary = root.join(TEMPORARY_DIR);
         match fs::remove_dir_all(&temporary) {

@@ -31,7 +31,12 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The length of `bytes` as a file length.
 pub(super) fn len_u64(bytes: &[u8]) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+    len_u64_of(bytes.len())
+}
+
+/// A length in memory as a file length; no machine has addresses of more than 64 bits.
+pub(super) fn len_u64_of(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
 }
 
 /// Exactly `len` bytes of `bytes` from `offset`, as [`Storage::read_range`] promises.

@@ -11,8 +11,12 @@
 //!   have dropped the pages it could not write;
 //! * every error names the operation and the relative path, and none holds a byte of content.
 
+mod codec;
 pub mod disk;
 mod durable;
+pub mod faulty;
+pub mod frame;
+pub mod journal;
 pub mod lock;
 pub mod memory;
 
@@ -23,6 +27,9 @@ use std::fmt;
 use std::io;
 
 pub use disk::DiskStorage;
+pub use faulty::{FaultyStorage, InjectedFault};
+pub use frame::{Frame, Record, SealedPart};
+pub use journal::{Journal, JournalError, Recovered};
 pub use lock::DirLock;
 pub use memory::MemoryStorage;
 
