@@ -19,6 +19,8 @@ pub mod frame;
 pub mod journal;
 pub mod lock;
 pub mod memory;
+pub mod sealed;
+pub mod state;
 
 #[cfg(test)]
 mod conformance;
@@ -32,6 +34,7 @@ pub use frame::{Frame, Record, SealedPart};
 pub use journal::{Journal, JournalError, Recovered};
 pub use lock::DirLock;
 pub use memory::MemoryStorage;
+pub use sealed::{PartState, SealedBundle, StoredPart};
 
 /// Longest path a storage takes, in bytes: deep enough for every layout in the design (the deepest
 /// is about 80 bytes), short enough for any file system or object store (S3 allows 1,024).

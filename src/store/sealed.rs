@@ -1,0 +1,395 @@
+//! Sealed parts at rest: one file for each bundle of 256 entries, apart from the log.
+//!
+//! In scope: the bundle's bytes, and telling a part that is there, erased, pruned or damaged. Out of
+//! scope: encryption, masking of owners (the vault's), when to erase (the ledger's), and the path
+//! (`log::tile::sealed_path`).
+//!
+//! Layout, big-endian:
+//!
+//! ```text
+//! magic "CFS1" · bundle u64 · entries u16
+//!   per entry   parts u8
+//!     per part  role u8 · state u8 (0 sealed, 1 erased, 2 pruned) · owners u8 × 8 bytes
+//!               · blob_len u32 · checksum 16 · blob
+//! SHA-256 of all before
+//! ```
+//!
+//! `checksum` is the first half of the blob's SHA-256, so that a flipped byte is found and placed
+//! without keys.
+//!
+//! Invariants: one bundle has one encoding (roles ascend strictly, nothing trails); a part that is
+//! gone keeps neither blob nor owners, since masked owners that stay equal would link what erasure
+//! must unlink.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use super::codec::Reader;
+use super::memory::len_u64;
+
+/// Most entries in a bundle, the width of a tile.
+pub const BUNDLE_ENTRIES_MAX: usize = 256;
+
+/// Bytes of a part's checksum.
+pub const PART_CHECKSUM_BYTES: usize = 16;
+
+const MAGIC: [u8; 4] = *b"CFS1";
+
+const TRAILER_BYTES: usize = 32;
+
+/// What became of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PartState {
+    /// Its ciphertext is here.
+    Sealed,
+    /// Destroyed with a person it belonged to.
+    Erased,
+    /// Destroyed by retention.
+    Pruned,
+}
+
+impl PartState {
+    /// The byte it is stored as.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Sealed => 0,
+            Self::Erased => 1,
+            Self::Pruned => 2,
+        }
+    }
+
+    const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Sealed),
+            1 => Some(Self::Erased),
+            2 => Some(Self::Pruned),
+            _ => None,
+        }
+    }
+}
+
+/// One part of an entry as stored.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredPart {
+    role: u8,
+    state: PartState,
+    owners: Vec<[u8; 8]>,
+    checksum: [u8; PART_CHECKSUM_BYTES],
+    blob: Vec<u8>,
+}
+
+impl fmt::Debug for StoredPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredPart")
+            .field("role", &self.role)
+            .field("state", &self.state)
+            .field("owners", &self.owners.len())
+            .field("blob_bytes", &self.blob.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl StoredPart {
+    /// A part that is here, with its masked owners.
+    #[must_use]
+    pub fn sealed(role: u8, owners: Vec<[u8; 8]>, blob: Vec<u8>) -> Self {
+        Self { role, state: PartState::Sealed, owners, checksum: checksum_of(&blob), blob }
+    }
+
+    /// Destroys the blob and forgets the owners. A part that is gone already keeps its first state.
+    pub fn destroy(&mut self, how: Gone) {
+        if self.state == PartState::Sealed {
+            self.state = match how {
+                Gone::Erased => PartState::Erased,
+                Gone::Pruned => PartState::Pruned,
+            };
+            self.owners = Vec::new();
+            self.blob = Vec::new();
+            self.checksum = checksum_of(b"");
+        }
+    }
+
+    /// Role code.
+    #[must_use]
+    pub fn role(&self) -> u8 {
+        self.role
+    }
+
+    /// What became of it.
+    #[must_use]
+    pub fn state(&self) -> PartState {
+        self.state
+    }
+
+    /// Its owners' slots, masked; none once it is gone.
+    #[must_use]
+    pub fn owners(&self) -> &[[u8; 8]] {
+        &self.owners
+    }
+
+    /// First half of the SHA-256 of [`StoredPart::blob`].
+    #[must_use]
+    pub fn checksum(&self) -> &[u8; PART_CHECKSUM_BYTES] {
+        &self.checksum
+    }
+
+    /// The ciphertext; empty once it is gone.
+    #[must_use]
+    pub fn blob(&self) -> &[u8] {
+        &self.blob
+    }
+}
+
+/// Why a part is destroyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    /// With a person it belonged to.
+    Erased,
+    /// By retention.
+    Pruned,
+}
+
+/// The sealed parts of up to 256 consecutive entries.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SealedBundle {
+    /// Bundle number: the first entry's log index divided by 256.
+    pub index: u64,
+    /// The parts of each entry, in log order, ascending by role.
+    pub entries: Vec<Vec<StoredPart>>,
+}
+
+/// Bytes are not the bundle that belongs there, or a bundle has no encoding.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("sealed bundle, byte {offset}{}: {what}", place(*.entry, *.role))]
+#[non_exhaustive]
+pub struct SealedError {
+    /// Where in the file.
+    pub offset: u64,
+    /// Which entry of the bundle, from 0, where that is known.
+    pub entry: Option<u16>,
+    /// Role of the part, where that is known.
+    pub role: Option<u8>,
+    /// What is wrong.
+    pub what: &'static str,
+}
+
+fn place(entry: Option<u16>, role: Option<u8>) -> String {
+    let entry = entry.map_or_else(String::new, |entry| format!(", entry {entry}"));
+    role.map_or(entry.clone(), |role| format!("{entry}, part of role {role}"))
+}
+
+impl SealedBundle {
+    /// The file's bytes.
+    ///
+    /// ```
+    /// use counterfoil::store::sealed::{SealedBundle, StoredPart};
+    ///
+    /// # fn main() -> Result<(), counterfoil::store::sealed::SealedError> {
+    /// let open = StoredPart::sealed(1, vec![], b"ciphertext".to_vec());
+    /// let bundle = SealedBundle { index: 7, entries: vec![vec![open], vec![]] };
+    /// let bytes = bundle.encode()?;
+    /// assert_eq!(SealedBundle::decode(&bytes, 7)?, bundle);
+    /// assert_eq!(SealedBundle::decode_entry(&bytes, 7, 0)?, bundle.entries[0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`SealedError`] where there are too many entries, parts or owners, a blob is longer than
+    /// 2^32 - 1 bytes, or roles do not ascend.
+    pub fn encode(&self) -> Result<Vec<u8>, SealedError> {
+        let mut out = Vec::with_capacity(self.encoded_len());
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&self.index.to_be_bytes());
+        let count =
+            u16::try_from(self.entries.len()).ok().filter(|_| self.entries.len() <= BUNDLE_ENTRIES_MAX);
+        let error = SealedError {
+            offset: len_u64(&out),
+            entry: None,
+            role: None,
+            what: "more than 256 entries",
+        };
+        let count = count.ok_or(error)?;
+        out.extend_from_slice(&count.to_be_bytes());
+        for (parts, entry) in self.entries.iter().zip(0..) {
+            encode_parts(parts, &mut out).map_err(|(role, what)| SealedError {
+                offset: len_u64(&out),
+                entry: Some(entry),
+                role,
+                what,
+            })?;
+        }
+        let trailer = Sha256::digest(&out);
+        out.extend_from_slice(&trailer);
+        Ok(out)
+    }
+
+    fn encoded_len(&self) -> usize {
+        let part = |part: &StoredPart| 23 + part.owners.len() * 8 + part.blob.len();
+        let entry = |parts: &Vec<StoredPart>| 1 + parts.iter().map(part).sum::<usize>();
+        14 + self.entries.iter().map(entry).sum::<usize>() + TRAILER_BYTES
+    }
+
+    /// Decodes all of the bundle numbered `index` and verifies every checksum in it.
+    ///
+    /// # Errors
+    /// [`SealedError`] at the first thing that is wrong; a damaged blob is named with its entry and
+    /// role.
+    pub fn decode(bytes: &[u8], index: u64) -> Result<Self, SealedError> {
+        let (mut reader, count) = begin(bytes, index)?;
+        let mut entries = Vec::with_capacity(usize::from(count));
+        for entry in 0..count {
+            entries.push(decode_parts(&mut reader, entry)?);
+        }
+        let error = |reader: &Reader<'_>, what| {
+            Err(SealedError { offset: reader.offset(), entry: None, role: None, what })
+        };
+        let checked = bytes.len().saturating_sub(reader.remaining());
+        let at_trailer = reader.clone();
+        let Some(trailer) = reader.array::<TRAILER_BYTES>() else {
+            return error(&reader, "the file ends before its checksum does");
+        };
+        if reader.remaining() > 0 {
+            return error(&reader, "bytes follow the file's checksum");
+        }
+        if Sha256::digest(bytes.get(..checked).unwrap_or_default()).as_slice() != trailer {
+            return error(&at_trailer, "the file's checksum does not fit");
+        }
+        Ok(Self { index, entries })
+    }
+
+    /// Decodes the parts of one entry, `entry` from the bundle's start, passing over the others.
+    ///
+    /// Verifies the checksums of the blobs it gives, not the file's: for reading one event, where
+    /// opening a blob authenticates it anyway. An audit uses [`SealedBundle::decode`].
+    ///
+    /// # Errors
+    /// [`SealedError`] at the first thing that is wrong on the way, or where there is no such entry.
+    pub fn decode_entry(bytes: &[u8], index: u64, entry: u16) -> Result<Vec<StoredPart>, SealedError> {
+        let (mut reader, count) = begin(bytes, index)?;
+        if entry >= count {
+            let (offset, what) = (reader.offset(), "the bundle has no such entry");
+            return Err(SealedError { offset, entry: Some(entry), role: None, what });
+        }
+        for before in 0..entry {
+            skip_parts(&mut reader, before)?;
+        }
+        decode_parts(&mut reader, entry)
+    }
+}
+
+/// Reads what stands before the entries: the number of them follows.
+fn begin(bytes: &[u8], index: u64) -> Result<(Reader<'_>, u16), SealedError> {
+    let mut reader = Reader::new(bytes, 0);
+    let error = |reader: &Reader<'_>, what| SealedError {
+        offset: reader.offset(),
+        entry: None,
+        role: None,
+        what,
+    };
+    if reader.array() != Some(MAGIC) {
+        return Err(error(&Reader::new(bytes, 0), "the file does not begin with its magic bytes"));
+    }
+    let at = reader.clone();
+    if reader.u64() != Some(index) {
+        return Err(error(&at, "the file is not the bundle of this number"));
+    }
+    let at = reader.clone();
+    match reader.u16() {
+        Some(count) if usize::from(count) <= BUNDLE_ENTRIES_MAX => Ok((reader, count)),
+        Some(_) => Err(error(&at, "more than 256 entries")),
+        None => Err(error(&at, "the file ends before its entries")),
+    }
+}
+
+fn encode_parts(parts: &[StoredPart], out: &mut Vec<u8>) -> Result<(), (Option<u8>, &'static str)> {
+    out.push(u8::try_from(parts.len()).map_err(|_| (None, "more than 255 parts"))?);
+    let mut before = None;
+    for part in parts {
+        let error = |what| (Some(part.role), what);
+        if before.is_some_and(|before| before >= part.role) {
+            return Err(error("parts do not ascend by role"));
+        }
+        before = Some(part.role);
+        let owners = u8::try_from(part.owners.len()).map_err(|_| error("more than 255 owners"))?;
+        let blob_len = u32::try_from(part.blob.len()).map_err(|_| error("the blob is too long"))?;
+        out.extend_from_slice(&[part.role, part.state.code(), owners]);
+        for owner in &part.owners {
+            out.extend_from_slice(owner);
+        }
+        out.extend_from_slice(&blob_len.to_be_bytes());
+        out.extend_from_slice(&part.checksum);
+        out.extend_from_slice(&part.blob);
+    }
+    Ok(())
+}
+
+/// A part's fields, borrowed; its checksum is not verified yet.
+struct PartFields<'a> {
+    role: u8,
+    state: u8,
+    owners: &'a [u8],
+    checksum: [u8; PART_CHECKSUM_BYTES],
+    blob: &'a [u8],
+    blob_offset: u64,
+}
+
+impl<'a> PartFields<'a> {
+    fn read(reader: &mut Reader<'a>) -> Option<Self> {
+        let (role, state, owner_count) = (reader.u8()?, reader.u8()?, reader.u8()?);
+        let owners = reader.take(usize::from(owner_count).checked_mul(8)?)?;
+        let blob_len = usize::try_from(reader.u32()?).ok()?;
+        let checksum = reader.array()?;
+        let blob_offset = reader.offset();
+        let blob = reader.take(blob_len)?;
+        Some(Self { role, state, owners, checksum, blob, blob_offset })
+    }
+}
+
+fn cut_short(reader: &Reader<'_>, entry: u16) -> SealedError {
+    let what = "the file ends inside the entry's parts";
+    SealedError { offset: reader.offset(), entry: Some(entry), role: None, what }
+}
+
+fn skip_parts(reader: &mut Reader<'_>, entry: u16) -> Result<(), SealedError> {
+    for _ in 0..reader.u8().ok_or_else(|| cut_short(reader, entry))? {
+        PartFields::read(reader).ok_or_else(|| cut_short(reader, entry))?;
+    }
+    Ok(())
+}
+
+fn decode_parts(reader: &mut Reader<'_>, entry: u16) -> Result<Vec<StoredPart>, SealedError> {
+    let count = reader.u8().ok_or_else(|| cut_short(reader, entry))?;
+    let mut parts: Vec<StoredPart> = Vec::with_capacity(usize::from(count));
+    for _ in 0..count {
+        let begin = reader.offset();
+        let fields = PartFields::read(reader).ok_or_else(|| cut_short(reader, entry))?;
+        let role = fields.role;
+        let error = |offset, what| SealedError { offset, entry: Some(entry), role: Some(role), what };
+        if parts.last().is_some_and(|before| before.role >= role) {
+            return Err(error(begin, "parts do not ascend by role"));
+        }
+        let state = PartState::from_code(fields.state);
+        let state = state.ok_or_else(|| error(begin.saturating_add(1), "no part has this state"))?;
+        if state != PartState::Sealed && !(fields.blob.is_empty() && fields.owners.is_empty()) {
+            return Err(error(begin.saturating_add(1), "a part that is gone has a blob or owners"));
+        }
+        if checksum_of(fields.blob) != fields.checksum {
+            return Err(error(fields.blob_offset, "the blob's checksum does not fit"));
+        }
+        let (owners, _) = fields.owners.as_chunks::<8>();
+        let (owners, blob, checksum) = (owners.to_vec(), fields.blob.to_vec(), fields.checksum);
+        parts.push(StoredPart { role, state, owners, checksum, blob });
+    }
+    Ok(parts)
+}
+
+fn checksum_of(blob: &[u8]) -> [u8; PART_CHECKSUM_BYTES] {
+    let digest: [u8; 32] = Sha256::digest(blob).into();
+    digest.first_chunk().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;
