@@ -1,3 +1,5 @@
+//! Disk storage: what is refused, what is durable, what a failed sync does.
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;

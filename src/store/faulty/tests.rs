@@ -1,3 +1,5 @@
+//! Faulty storage keeps what was synced and loses the rest as a disk would.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Frames: one encoding, and a refusal for everything else.
+
 use super::*;
 
 fn frame() -> Frame {

@@ -1,3 +1,5 @@
+//! The journal after crashes, torn tails and damage.
+
 use super::*;
 use crate::store::{FaultyStorage, InjectedFault, MemoryStorage, Operation, Record, SealedPart};
 

@@ -1,3 +1,5 @@
+//! Bundle files: what is read back, and what names its damage.
+
 use super::*;
 
 fn bundle() -> SealedBundle {
