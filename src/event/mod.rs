@@ -17,6 +17,7 @@ pub mod facet;
 pub mod json;
 pub mod keys;
 pub mod limits;
+pub mod mapping;
 mod number;
 mod parser;
 pub mod time;
