@@ -9,11 +9,13 @@
 //! that its owner alone can read.
 
 mod aead;
+pub mod custody;
 pub mod inbox;
 mod mac;
 pub mod mask;
 pub mod person;
 pub mod seal;
+pub mod secret_file;
 pub mod slot;
 
 pub use inbox::{InboxKey, WrappedPerson};
