@@ -9,17 +9,26 @@
 //! that its owner alone can read.
 
 mod aead;
+mod cache;
+mod change;
 pub mod custody;
+mod error;
 pub mod inbox;
+pub mod keytree;
 mod mac;
 pub mod mask;
+mod node;
 pub mod person;
 pub mod seal;
 pub mod secret_file;
 pub mod slot;
 
-pub use inbox::{InboxKey, WrappedPerson};
+pub use custody::{CustodyError, FileCustody, RootCustody, RootKey, RootKeys};
+pub use error::VaultError;
+pub use inbox::{InboxKey, WrapError, WrappedPerson};
+pub use keytree::KeyTree;
 pub use mask::{OwnerMask, mask_owner, unmask_owner};
 pub use person::PersonSecret;
 pub use seal::{DataKey, SealError};
+pub use secret_file::SecretFileError;
 pub use slot::{BUNDLE_SLOTS_FROM, Slot, SlotNumber};
