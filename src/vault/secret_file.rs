@@ -44,7 +44,7 @@ pub enum SecretFileError {
         path: PathBuf,
     },
     /// Larger than any secret file of ours.
-    #[error("{} is longer than {SECRET_FILE_BYTES_MAX} bytes, so it is not a file of secrets", path.display())]
+    #[error("{} has over {SECRET_FILE_BYTES_MAX} bytes, so it is no file of secrets", path.display())]
     TooLong {
         /// The file.
         path: PathBuf,
