@@ -233,7 +233,7 @@ fn decode_names_the_broken_rule() {
         Entry::decode(&good[..len - 1]),
         Err(EntryError::Truncated { offset: len - 64, len: len - 1 })
     );
-    assert_eq!(Entry::decode(&[0; 65_536]), Err(EntryError::TooLong { len: 65_536, max: 65_535 }));
+    assert_eq!(Entry::decode(&vec![0; 65_536]), Err(EntryError::TooLong { len: 65_536, max: 65_535 }));
     let mut first = good.clone();
     first[22..30].fill(0);
     assert_eq!(Entry::decode(&first), Err(EntryError::Prev { index: 0 }));
