@@ -64,7 +64,7 @@ fn write_members<'a>(members: impl Iterator<Item = (&'a str, &'a Value)>, out: &
 /// UTF-8 bytes order as code points do, and so does UTF-16 but for one case: a character beyond U+FFFF
 /// (lead byte from F0) is a surrogate pair and comes before U+E000 to U+FFFF (lead bytes EE and EF). Two
 /// strings first differ in lead bytes or, the lead bytes being equal, in continuation bytes below EE.
-fn utf16_cmp(a: &str, b: &str) -> Ordering {
+pub(super) fn utf16_cmp(a: &str, b: &str) -> Ordering {
     match a.bytes().zip(b.bytes()).find(|(x, y)| x != y) {
         None => a.len().cmp(&b.len()),
         Some((x, y)) if x >= 0xEE && y >= 0xEE && (x >= 0xF0) != (y >= 0xF0) => y.cmp(&x),
@@ -73,7 +73,7 @@ fn utf16_cmp(a: &str, b: &str) -> Ordering {
 }
 
 /// Appends `s` quoted: the seven short escapes, `\u00xx` for other control characters, all else as it is.
-fn write_string(s: &str, out: &mut Vec<u8>) {
+pub(super) fn write_string(s: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = s.as_bytes();
     while let Some(at) = rest.iter().position(|&b| matches!(b, b'"' | b'\\' | 0..=0x1F)) {

@@ -10,6 +10,8 @@ mod attributes;
 mod batch;
 mod binary;
 pub mod canonical;
+pub mod catalogue;
+pub mod custom;
 pub mod entry;
 pub mod envelope;
 pub mod error;
@@ -20,6 +22,7 @@ pub mod limits;
 pub mod mapping;
 mod number;
 mod parser;
+pub mod parts;
 pub mod time;
 pub mod value;
 
