@@ -175,7 +175,7 @@ fn writes_one_hundred_thousand_doubles_as_ecmascript_does() {
 #[test]
 fn errors_name_kind_and_offset() {
     use JsonErrorKind as Kind;
-    let many: String = (0..100).map(|i| format!("\"k{i}\":0,")).collect();
+    let many = (0..100).map(|i| format!("\"k{i}\":0,")).collect::<Vec<_>>().concat();
     let far = format!("{{{many}\"k40\":1,\"k3\":1}}");
     let nested = format!("{{\"o\":{{\"x\":0,\"y\":0}},{many}\"k40\":1}}");
     let deep = format!("{}{}", "[".repeat(33), "]".repeat(33));

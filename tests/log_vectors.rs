@@ -175,9 +175,9 @@ fn example_checkpoint_and_cosignature() {
 
     let keys = [log.verifier(), witness.verifier()];
     let cosigned = Note::parse(format!("{note}{line}")).unwrap();
-    let times: Vec<Option<u64>> =
+    let stamps: Vec<Option<u64>> =
         cosigned.verify(&keys).unwrap().iter().map(|verified| verified.time_s).collect();
-    assert_eq!(times, [None, Some(time_s)]);
+    assert_eq!(stamps, [None, Some(time_s)]);
     assert_eq!(checkpoint::open(format!("{note}{line}"), &log.verifier()), Ok(checkpoint));
 }
 

@@ -267,6 +267,11 @@ fn refusals_say_where_and_never_what() {
 #[test]
 fn ids_come_from_the_bytes_and_nothing_else() {
     let mapping = builtin(GENERIC);
+    assert_eq!(
+        one(&mapping, "{}").event.id,
+        "import:44136fa355b3678a1146ad16f7e8649e",
+        "from the SHA-256 of two braces"
+    );
     let a = one(&mapping, "{\"eventID\":\"1\",\"v\":1}");
     assert_eq!(a, one(&mapping, "{\"eventID\":\"1\",\"v\":1}"));
     assert_ne!(a.event.id, one(&mapping, "{\"eventID\":\"1\",\"v\":2}").event.id, "vendor ids repeat");

@@ -9,6 +9,8 @@ pub mod entry_view;
 mod members;
 pub mod proofs;
 pub mod receipt;
+#[cfg(test)]
+mod testing;
 mod text;
 pub mod verdict;
 pub mod verify_document;

@@ -126,6 +126,18 @@ fn civil_date(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + carry, month, day)
 }
 
+/// An error and what caused it, in one line.
+pub(crate) fn explain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        line.push_str(": ");
+        line.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

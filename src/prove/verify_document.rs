@@ -19,6 +19,7 @@
 use super::members::{Members, ShapeError};
 use super::proofs::{ConsistencyDocument, InclusionDocument};
 use super::receipt::Receipt;
+use super::text;
 use super::verdict::{IndexRange, Report, Target, Verdict};
 use super::verify_receipt::{
     Context, LastCheckpoint, check_checkpoint, verify_receipt, verify_receipt_cached, verify_tlog_proof,
@@ -69,7 +70,7 @@ pub fn verify_document(bytes: &[u8], context: &Context<'_>) -> Result<Report, Do
     }
     let mut report = Report::new(Target::Checkpoint);
     report.count = 1;
-    let opened = checkpoint::open(bytes, context.key).map_err(|error| error.to_string());
+    let opened = checkpoint::open(bytes, context.key).map_err(|error| text::explain(&error));
     check_checkpoint(opened, None, context, &mut report);
     Ok(report)
 }
@@ -89,9 +90,9 @@ fn json_document(object: Object, context: &Context<'_>) -> Result<Report, Docume
     }
     if has(&["tlog_proof"]) {
         let mut members = Members::new("tlog-proof", object);
-        let (text, entry) = (members.string("tlog_proof")?, members.bytes("entry")?);
+        let (proof, entry) = (members.string("tlog_proof")?, members.bytes("entry")?);
         members.end()?;
-        return tlog_proof(text.as_bytes(), &Context { entry: Some(&entry), ..*context });
+        return tlog_proof(proof.as_bytes(), &Context { entry: Some(&entry), ..*context });
     }
     if has(&["root_from", "root_to"]) {
         return Ok(consistency(&ConsistencyDocument::parse(object.into())?, context));
@@ -103,8 +104,8 @@ fn json_document(object: Object, context: &Context<'_>) -> Result<Report, Docume
 }
 
 fn tlog_proof(bytes: &[u8], context: &Context<'_>) -> Result<Report, DocumentError> {
-    let text = std::str::from_utf8(bytes).map_err(|_| DocumentError::UnknownKind)?;
-    let proof = TlogProof::parse(text).map_err(|error| DocumentError::TlogProof(error.to_string()))?;
+    let proof =
+        TlogProof::parse(bytes).map_err(|error| DocumentError::TlogProof(text::explain(&error)))?;
     Ok(verify_tlog_proof(&proof, context))
 }
 
@@ -149,7 +150,7 @@ fn check_signed(
         report.note("signed", Verdict::NotProvable, "the document carries no checkpoint for its roots");
         return;
     };
-    let opened = checkpoint::open(note.as_bytes(), context.key).map_err(|error| error.to_string());
+    let opened = checkpoint::open(note, context.key).map_err(|error| text::explain(&error));
     let Some(signed) = check_checkpoint(opened, None, context, report) else { return };
     if is_signed(&signed) {
         report.push("signed", Verdict::Verified, "size and root are the checkpoint's");
@@ -170,6 +171,7 @@ struct Line {
     /// How many receipts had the worst verdict, and what the first of them said.
     count: u64,
     first: String,
+    /// Whether one of them was not provable where that decides.
     matters: bool,
 }
 
@@ -177,12 +179,13 @@ impl Tally {
     fn add(&mut self, position: usize, report: &Report) {
         for check in &report.checks {
             let first = || format!("receipt {position}: {}", check.detail);
+            let matters = check.matters && check.verdict == Verdict::NotProvable;
             let Some(line) = self.lines.iter_mut().find(|line| line.name == check.name) else {
-                let (name, worst, matters) = (check.name, check.verdict, check.matters);
+                let (name, worst) = (check.name, check.verdict);
                 self.lines.push(Line { name, worst, count: 1, first: first(), matters });
                 continue;
             };
-            line.matters |= check.matters && check.verdict == Verdict::NotProvable;
+            line.matters |= matters;
             if check.verdict > line.worst {
                 (line.worst, line.count, line.first) = (check.verdict, 1, first());
             } else if check.verdict == line.worst {
@@ -242,3 +245,6 @@ fn is_refusal(item: &Value) -> bool {
     let is_problem = |object: &Object| object.contains_key("type") && object.contains_key("status");
     item.as_object().is_some_and(|object| is_problem(object) && !object.contains_key("leaf_hash"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -267,3 +267,13 @@ fn is_unsupported(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
     matches!(error.kind(), Unsupported | InvalidInput | PermissionDenied)
 }
+
+/// Renames a directory of derived data out of the way, for the index's rebuild. Nothing durable
+/// rests on it, so no flush follows.
+///
+/// # Errors
+/// What the operating system reports.
+#[allow(clippy::disallowed_methods, reason = "this module is where files are renamed")]
+pub fn rename_aside(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::rename(from, to)
+}

@@ -313,9 +313,13 @@ mod tests {
             boolean: false,
         };
         let long = "x".repeat(VALUE_CHARS_MAX + 1);
-        let json = format!(r#"{{"ok":"a b","long":"{long}","line":"a\nb","blank":" ","obj":{{}}}}"#);
+        let limit = "x".repeat(VALUE_CHARS_MAX);
+        let json = format!(
+            r#"{{"ok":"a b","limit":"{limit}","long":"{long}","line":"a\nb","blank":" ","obj":{{}}}}"#
+        );
         let record = lax::parse(json.as_bytes()).unwrap();
         assert_eq!(source("ok").value(&record), Some(Value::from("p:a b")));
+        assert!(source("limit").value(&record).is_some());
         for path in ["long", "line", "blank", "obj", "gone"] {
             assert_eq!(source(path).value(&record), None, "{path}");
         }

@@ -14,6 +14,9 @@ use crate::prove::verdict::{IndexRange, Report, Verdict};
 /// Width of a full tile or bundle.
 const FULL: u16 = 256;
 
+/// Length in bytes of what precedes each entry in a bundle (C2SP tlog-tiles).
+const LENGTH_BYTES: usize = 2;
+
 /// The state of a walk over one log.
 pub(super) struct Walk<'s, S, P: PartSource> {
     source: &'s S,
@@ -40,6 +43,14 @@ pub(super) struct Walk<'s, S, P: PartSource> {
 struct ReadTile {
     path: String,
     bytes: Vec<u8>,
+}
+
+impl ReadTile {
+    /// The byte of the tile where it first differs from `hash` at `at`.
+    fn first_difference(&self, at: usize, hash: &Hash) -> usize {
+        let found = self.bytes.get(at..at + Hash::LEN).unwrap_or_default();
+        at + first_difference(found, hash.as_bytes()).unwrap_or(0)
+    }
 }
 
 impl<'s, S: LogSource, P: PartSource> Walk<'s, S, P> {
@@ -100,30 +111,23 @@ impl<'s, S: LogSource, P: PartSource> Walk<'s, S, P> {
         }
         let mut hashes = Vec::with_capacity(TILE_BYTES);
         if self.options.entries {
-            self.read_entries(BundleId { index: bundle, width }, &mut hashes);
+            self.read_entries(BundleId { index: bundle, width }, tile.as_ref(), &mut hashes);
         }
         let from_tile = tile.as_ref().map_or(&[][..], |tile| tile.bytes.as_slice());
-        if let Some(tile) = &tile {
-            self.compare_leaves(bundle, tile, &hashes);
-        }
         self.grow(bundle, width, &hashes, from_tile);
     }
 
-    /// Reads a bundle's entries, walks the chain over them and appends their leaf hashes.
-    fn read_entries(&mut self, id: BundleId, hashes: &mut Vec<u8>) {
+    /// Reads a bundle's entries, compares their hashes with the tile, walks the chain and the parts
+    /// over them and appends their leaf hashes.
+    fn read_entries(&mut self, id: BundleId, tile: Option<&ReadTile>, hashes: &mut Vec<u8>) {
         let Some((path, exact, bytes)) = self.read_bundle(id) else { return };
-        let first = id.index * TILE_WIDTH;
         let mut rest = bundle_entries(&bytes);
-        for index in (first..).take(usize::from(id.width)) {
-            match rest.next() {
-                Some(Ok(entry)) => {
-                    let leaf = leaf_hash(entry);
-                    hashes.extend_from_slice(leaf.as_bytes());
-                    let view = self.chain.step(index, entry, leaf, &mut self.findings);
-                    if let Some(parts) = self.parts.as_mut().filter(|_| !self.chain.foreign()) {
-                        parts.entry(index, view.as_ref(), &mut self.findings);
-                    }
-                }
+        let mut from_tile =
+            tile.map_or(&[][..], |tile| tile.bytes.as_slice()).as_chunks::<32>().0.iter();
+        let (mut offset, mut differ) = (0, false);
+        for index in (id.index * TILE_WIDTH..).take(usize::from(id.width)) {
+            let entry = match rest.next() {
+                Some(Ok(entry)) => entry,
                 Some(Err(error)) => {
                     self.findings.fail(&mut self.entries, path, format_args!("index {index}: {error}"));
                     return;
@@ -133,73 +137,75 @@ impl<'s, S: LogSource, P: PartSource> Walk<'s, S, P> {
                     self.findings.fail(&mut self.entries, path, what);
                     return;
                 }
+            };
+            let leaf = leaf_hash(entry);
+            let as_tile = from_tile.next().is_none_or(|hash| *hash == leaf.0);
+            if let Some(tile) = tile.filter(|_| !as_tile && !differ) {
+                let what =
+                    format_args!("index {index}: not the hash of the entry at {path} byte {offset}");
+                let place = format!("{} byte {}", tile.path, tile.first_difference(hashes.len(), &leaf));
+                self.findings.fail(&mut self.leaves, place, what);
+                differ = true;
             }
+            hashes.extend_from_slice(leaf.as_bytes());
+            let view = self.chain.step(index, entry, leaf, &mut self.findings).filter(|_| as_tile);
+            if let Some(parts) = self.parts.as_mut().filter(|_| !self.chain.foreign()) {
+                parts.entry(index, view.as_ref(), &mut self.findings);
+            }
+            offset += LENGTH_BYTES + entry.len();
         }
         if exact && rest.next().is_some() {
-            let what = format_args!("holds more than {} entries", id.width);
+            let what = format_args!("holds more than {} entries, from byte {offset}", id.width);
             self.findings.fail(&mut self.entries, path, what);
         }
     }
 
-    /// A bundle's path, whether it should end after `width` entries, and its bytes. A partial
-    /// bundle may have been replaced by the full one (C2SP tlog-tiles).
+    /// A bundle's path, whether it should end after its entries, and its bytes. A partial bundle
+    /// may have been replaced by the full one (C2SP tlog-tiles).
     fn read_bundle(&mut self, id: BundleId) -> Option<(String, bool, Vec<u8>)> {
-        for wanted in [id, BundleId { width: FULL, ..id }] {
-            match self.source.bundle(wanted) {
-                Ok(Some(bytes)) => return Some((wanted.path(), wanted.width == id.width, bytes)),
-                Ok(None) if wanted.width != FULL => {}
-                Ok(None) => self.findings.fail(&mut self.entries, id.path(), "is missing"),
-                Err(error) => {
-                    self.findings.unread(&mut self.entries, wanted.path(), error);
-                }
-            }
-            if wanted.width == FULL {
-                break;
-            }
+        let mut wanted = id;
+        let mut read = self.source.bundle(wanted);
+        if id.width != FULL && matches!(read, Ok(None)) {
+            wanted = id.full();
+            read = self.source.bundle(wanted);
+        }
+        match read {
+            Ok(Some(bytes)) => return Some((wanted.path(), wanted == id, bytes)),
+            Ok(None) => self.findings.fail(&mut self.entries, id.path(), "is missing"),
+            Err(error) => self.findings.unread(&mut self.entries, wanted.path(), error),
         }
         None
     }
 
     /// A tile, cut to its width when only the full one is there. Its length is checked here.
     fn read_tile(&mut self, id: TileId) -> Option<ReadTile> {
-        let width_bytes = usize::from(id.width) * Hash::LEN;
-        for wanted in [id, TileId { width: FULL, ..id }] {
-            let path = wanted.path();
-            match self.source.tile(wanted) {
-                Ok(Some(mut bytes)) => {
-                    let length = usize::from(wanted.width) * Hash::LEN;
-                    if bytes.len() != length {
-                        let at = bytes.len().min(length);
-                        let what = format!("has {} bytes instead of {length}", bytes.len());
-                        self.findings.fail(&mut self.tiles, format_args!("{path} byte {at}"), what);
-                    }
-                    bytes.truncate(width_bytes);
-                    self.tiles_compared += 1;
-                    return Some(ReadTile { path, bytes });
-                }
-                Ok(None) if wanted.width != FULL => {}
-                Ok(None) => self.findings.fail(&mut self.tiles, id.path(), "is missing"),
-                Err(error) => self.findings.unread(&mut self.tiles, path, error),
-            }
-            if wanted.width == FULL {
-                break;
-            }
+        let mut wanted = id;
+        let mut read = self.source.tile(wanted);
+        if id.width != FULL && matches!(read, Ok(None)) {
+            wanted = id.full();
+            read = self.source.tile(wanted);
         }
-        None
-    }
-
-    /// Compares what the entries hash to with the level 0 tile, as far as both reach.
-    fn compare_leaves(&mut self, bundle: u64, tile: &ReadTile, hashes: &[u8]) {
-        let common = tile.bytes.len().min(hashes.len());
-        let (Some(expected), Some(found)) = (hashes.get(..common), tile.bytes.get(..common)) else {
-            return;
+        let path = wanted.path();
+        let mut bytes = match read {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => {
+                self.findings.fail(&mut self.tiles, id.path(), "is missing");
+                return None;
+            }
+            Err(error) => {
+                self.findings.unread(&mut self.tiles, path, error);
+                return None;
+            }
         };
-        let Some(at) = first_difference(expected, found) else { return };
-        let index = bundle * TILE_WIDTH + u64::try_from(at / Hash::LEN).unwrap_or(u64::MAX);
-        let place = format_args!("{} byte {at}", tile.path);
-        let entries = BundleId { index: bundle, width: FULL }.path();
-        let what = format_args!("index {index}: the tile is not the hash of the entry in {entries}");
-        self.findings.fail(&mut self.leaves, place, what);
+        let length = wanted.len_bytes();
+        if bytes.len() != length {
+            let at = bytes.len().min(length);
+            let what = format!("has {} bytes instead of {length}", bytes.len());
+            self.findings.fail(&mut self.tiles, format_args!("{path} byte {at}"), what);
+        }
+        bytes.truncate(id.len_bytes());
+        self.tiles_compared += 1;
+        Some(ReadTile { path, bytes })
     }
 
     /// Pushes a bundle's leaves onto the trees: the entries' hash, or the tile's where there is no
