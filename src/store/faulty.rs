@@ -108,8 +108,10 @@ impl FaultyStorage {
         let state = locked(&self.state);
         let Some(inode) = state.names.get(path) else { return false };
         let mut inode = locked(inode);
+        let was_synced = inode.is_synced();
         change(&mut inode.data);
-        inode.synced_len = inode.synced_len.min(inode.data.len());
+        let len = inode.data.len();
+        inode.synced_len = if was_synced { len } else { inode.synced_len.min(len) };
         true
     }
 

@@ -164,6 +164,14 @@ pub enum Fault {
         /// The index it begins with.
         found: u64,
     },
+    /// Entries known to have been durable are not there.
+    #[error("the log ends at index {found}, though {known} entries were durable")]
+    EndsEarly {
+        /// How many entries the caller knows to have been durable.
+        known: u64,
+        /// The index that follows the last whole frame.
+        found: u64,
+    },
     /// The segment belongs to another ledger.
     #[error("it belongs to another ledger")]
     OtherLedger,

@@ -119,15 +119,21 @@ impl Journal {
     /// Opens the journal of `ledger` in `dir`, cuts a torn last frame, makes what it found durable,
     /// and gives all frames. An empty or missing directory is an empty journal.
     ///
+    /// `known_size` is the number of entries the caller knows to have been durable, because it signed
+    /// or folded them; 0 where it knows nothing. A journal that ends below it is damaged, however
+    /// torn its end looks, and is left as it is.
+    ///
     /// # Errors
     /// [`JournalError::Damage`] with the first byte that is wrong, or the storage's error.
     pub fn open(
         storage: Arc<dyn Storage>,
         dir: &str,
         ledger: [u8; 16],
+        known_size: u64,
     ) -> Result<(Self, Recovered), JournalError> {
         let mut frames = Vec::new();
-        let (journal, cut) = Self::open_with(storage, dir, ledger, |frame| frames.push(frame))?;
+        let (journal, cut) =
+            Self::open_with(storage, dir, ledger, known_size, |frame| frames.push(frame))?;
         Ok((journal, Recovered { frames, cut }))
     }
 
@@ -140,6 +146,7 @@ impl Journal {
         storage: Arc<dyn Storage>,
         dir: &str,
         ledger: [u8; 16],
+        known_size: u64,
         mut on_frame: impl FnMut(Frame),
     ) -> Result<(Self, Option<Cut>), JournalError> {
         let mut cut = None;
@@ -152,14 +159,20 @@ impl Journal {
             }
         }
         let next_index = scan.next_index();
-        if let Some(cut) = &cut {
-            if cut.offset == 0 {
+        let found = next_index.unwrap_or(0);
+        if found < known_size {
+            let what = Fault::EndsEarly { known: known_size, found };
+            let (file, offset) = end_of(&*storage, dir, segments.last(), cut)?;
+            return Err(JournalError::Damage { file, offset, what });
+        }
+        match &cut {
+            Some(cut) if cut.offset == 0 => {
                 storage.remove(&cut.file)?;
                 storage.sync_round()?;
                 segments.pop();
-            } else {
-                storage.truncate(&cut.file, cut.offset)?;
             }
+            Some(cut) => storage.truncate(&cut.file, cut.offset)?,
+            None => {}
         }
         let active = match segments.last() {
             Some(first_index) => {
@@ -328,6 +341,22 @@ impl Journal {
         self.is_poisoned |= result.is_err();
         result
     }
+}
+
+/// Where the whole frames end: at a torn frame, or at the end of the last segment.
+fn end_of(
+    storage: &dyn Storage,
+    dir: &str,
+    last: Option<&u64>,
+    cut: Option<Cut>,
+) -> Result<(String, u64), StoreError> {
+    if let Some(cut) = cut {
+        return Ok((cut.file, cut.offset));
+    }
+    let Some(last) = last else { return Ok((dir.to_owned(), 0)) };
+    let file = segment_path(dir, *last);
+    let len = storage.len(&file)?.unwrap_or(0);
+    Ok((file, len))
 }
 
 #[cfg(test)]

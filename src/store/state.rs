@@ -112,11 +112,11 @@ mod tests {
     fn what_was_written_comes_back() {
         let storage = MemoryStorage::new();
         assert_eq!(read(&storage, "r").unwrap(), None);
-        for payload in [&b"first"[..], b"", &[7; STATE_BYTES_MAX]] {
+        for payload in [b"first".as_slice(), b"", &vec![7; STATE_BYTES_MAX]] {
             write_durable(&storage, "r", payload).unwrap();
             assert_eq!(read(&storage, "r").unwrap().unwrap(), payload);
         }
-        let error = write_durable(&storage, "r", &[7; STATE_BYTES_MAX + 1]).unwrap_err();
+        let error = write_durable(&storage, "r", &vec![7; STATE_BYTES_MAX + 1]).unwrap_err();
         assert!(matches!(error, StateError::TooLarge { .. }));
     }
 

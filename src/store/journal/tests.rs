@@ -49,7 +49,7 @@ impl Dice {
 
 pub(super) fn open(storage: &Arc<impl Storage + 'static>) -> Result<(Journal, Recovered), JournalError> {
     let storage = Arc::clone(storage) as Arc<dyn Storage>;
-    Journal::open(storage, DIR, LEDGER)
+    Journal::open(storage, DIR, LEDGER, 0)
 }
 
 /// Writes `count` frames in segments of about `segment_bytes_max` and gives them.

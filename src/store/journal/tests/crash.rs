@@ -109,3 +109,49 @@ fn a_trim_interrupted_anywhere_leaves_no_gap() {
         }
     }
 }
+
+#[test]
+fn what_recovery_gave_is_durable_though_its_writer_never_synced_it() {
+    for seed in 0..50 {
+        let storage = Arc::new(FaultyStorage::new(seed));
+        let (mut journal, _) = open(&storage).unwrap();
+        journal.append(&one(0)).unwrap();
+        journal.sync().unwrap();
+        journal.append(&one(1)).unwrap();
+        // The process ends, the machine does not; then the machine does.
+        drop(journal);
+        let (_, recovered) = open(&storage).unwrap();
+        assert_eq!(recovered.frames, [one(0), one(1)]);
+        storage.crash();
+        assert_eq!(open(&storage).unwrap().1, recovered, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_segment_is_not_begun_before_the_one_before_it_is_durable() {
+    for seed in 0..100 {
+        let storage = Arc::new(FaultyStorage::new(seed));
+        let (mut journal, _) = open(&storage).unwrap();
+        journal.segment_bytes_max = 100;
+        for index in 0..4 {
+            journal.append(&one(index)).unwrap();
+        }
+        storage.crash();
+        let (_, recovered) = open(&storage).unwrap();
+        assert!(recovered.frames.len() >= 3, "seed {seed}: only the last frame may be torn");
+    }
+}
+
+#[test]
+fn a_rolled_segment_is_there_after_a_crash() {
+    for seed in 0..50 {
+        let storage = Arc::new(FaultyStorage::new(seed));
+        let (mut journal, _) = open(&storage).unwrap();
+        journal.append(&one(0)).unwrap();
+        journal.roll().unwrap();
+        storage.crash();
+        let (journal, recovered) = open(&storage).unwrap();
+        assert_eq!((recovered.frames, recovered.cut), (vec![one(0)], None), "seed {seed}");
+        assert_eq!(journal.segment_count(), 2, "seed {seed}");
+    }
+}

@@ -265,3 +265,69 @@ fn a_file_that_grew_by_zeros_is_cut_and_by_anything_else_is_damage() {
         assert!(opened_after(&storage, &path, |bytes| bytes.resize(bytes.len() + extra, 7)).is_err());
     }
 }
+
+#[test]
+fn a_short_frame_that_does_not_follow_is_damage() {
+    let (storage, _) = small_journal();
+    let (path, begin, end) = places(&*storage).pop().unwrap();
+    let error = opened_after(&storage, &path, |bytes| {
+        let mut frame = Vec::new();
+        one(1_000).encode_into(&mut frame).unwrap();
+        bytes.splice(begin..end, frame);
+        bytes.pop();
+    })
+    .unwrap_err();
+    assert!(matches!(error, JournalError::Damage { .. }), "{error}");
+}
+
+#[test]
+fn an_unwritten_header_before_a_whole_frame_is_damage() {
+    let storage = Arc::new(FaultyStorage::new(1));
+    let (mut journal, _) = open(&storage).unwrap();
+    for index in 0..4 {
+        let mut frame = one(index);
+        frame.records[0].entry = vec![1; 700];
+        journal.append(&frame).unwrap();
+        journal.sync().unwrap();
+    }
+    assert_eq!(journal.segment_count(), 1);
+    let mut places = places(&*storage);
+    let (path, begin, end) = places.pop().unwrap();
+    for (n, (_, begin, _)) in places.iter().enumerate() {
+        // From the frame's first byte, or the segment's, to the end of that sector.
+        let from = if n == 0 { 0 } else { *begin };
+        let to = (begin / 512 + 1) * 512;
+        let error =
+            opened_after(&storage, &path, |bytes| bytes[from..to].fill(0)).expect_err("accepted");
+        let JournalError::Damage { offset, .. } = error else { panic!("{error}") };
+        assert_eq!(offset, u64::try_from(from).unwrap());
+    }
+    let (_, recovered) = opened_after(&storage, &path, |bytes| bytes[begin..end].fill(0)).unwrap();
+    assert_eq!(recovered.frames.len(), 3);
+    let (journal, recovered) = opened_after(&storage, &path, |bytes| bytes.fill(0)).unwrap();
+    assert_eq!((recovered.frames.len(), journal.segment_count()), (0, 0));
+}
+
+#[test]
+fn an_end_below_what_was_known_to_be_durable_is_damage_and_is_not_cut() {
+    let (storage, frames) = small_journal();
+    let (path, begin, end) = places(&*storage).pop().unwrap();
+    let (first, next) = (frames.last().unwrap().first_index, frames.last().unwrap().next_index());
+    let open_knowing = |storage: &Arc<FaultyStorage>, known_size| {
+        Journal::open(Arc::clone(storage) as Arc<dyn Storage>, DIR, LEDGER, known_size)
+    };
+    open_knowing(&storage, next).unwrap();
+    let early = |file: &str, offset, known, found| JournalError::Damage {
+        file: file.to_owned(),
+        offset: u64::try_from(offset).unwrap(),
+        what: Fault::EndsEarly { known, found },
+    };
+    assert_eq!(open_knowing(&storage, next + 1).unwrap_err(), early(&path, end, next + 1, next));
+    storage.damage(&path, |bytes| bytes.truncate(end - 1));
+    let before = storage.read(&path).unwrap();
+    assert_eq!(open_knowing(&storage, next).unwrap_err(), early(&path, begin, next, first));
+    assert_eq!(storage.read(&path).unwrap(), before);
+    open_knowing(&storage, first).unwrap();
+    let empty = Arc::new(FaultyStorage::new(1));
+    assert_eq!(open_knowing(&empty, 1).unwrap_err(), early(DIR, 0, 1, 0));
+}
