@@ -1,6 +1,6 @@
 //! A storage on a local directory.
 //!
-//! In scope: reads, listings, appends, and handing writes to [`super::durable`]. Out of scope: who may
+//! In scope: reads, listings, appends, and handing writes to `durable`. Out of scope: who may
 //! open the directory (see [`super::lock`]) and what is in the files.
 //!
 //! Invariants: the directory is one file system (a rename across a mount fails rather than losing its

@@ -5,7 +5,8 @@
 //! when to sync and when to trim (the ledger's), and what entries mean.
 //!
 //! A journal is a directory of segments named by the log index they begin with (`%020d.cfj`). A
-//! segment is a header (see [`segment`]) and frames (see [`super::frame`]); indexes run through all
+//! segment is a header (36 bytes: magic "CFJS" · version u32 = 1 · ledger 16 · `first_index` u64
+//! · crc32c u32, big-endian) and frames (see [`super::frame`]); indexes run through all
 //! segments without a gap.
 //!
 //! Invariants:

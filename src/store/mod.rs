@@ -29,11 +29,11 @@ use std::fmt;
 use std::io;
 
 pub use disk::DiskStorage;
+pub use durable::rename_aside;
 pub use faulty::{FaultyStorage, InjectedFault};
 pub use frame::{Frame, Record, SealedPart};
 pub use journal::{Journal, JournalError, Recovered};
 pub use lock::DirLock;
-pub use durable::rename_aside;
 pub use memory::MemoryStorage;
 pub use sealed::{PartState, SealedBundle, StoredPart};
 
