@@ -1,6 +1,7 @@
 //! Counterfoil: an append-only, hash-chained audit ledger whose receipts anyone can check.
 
 pub mod clock;
+pub mod config;
 pub mod event;
 pub mod history;
 pub mod http;

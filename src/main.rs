@@ -1,3 +1,7 @@
 //! The `counterfoil` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(counterfoil::cli::run())
+}

@@ -1,1 +1,113 @@
-//! `cli`
+//! The command line: one binary, one table of flags.
+//!
+//! In scope: arguments, talk on stderr, data on stdout, exit codes. Out of scope: everything the
+//! commands do, which the other modules do. Invariants: secrets are never flags; exit codes are
+//! 0 good, 1 error, 2 usage, 3 verification failed, 4 incomplete or not provable.
+
+mod append;
+mod client;
+mod init;
+mod output;
+mod prove;
+mod query;
+mod serve;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Everything went well.
+pub const EXIT_GOOD: u8 = 0;
+/// Something could not be done.
+pub const EXIT_ERROR: u8 = 1;
+/// The command line was not understood.
+pub const EXIT_USAGE: u8 = 2;
+/// What was verified is not what was signed.
+pub const EXIT_FAILED: u8 = 3;
+/// Nothing was found wrong, but not everything could be shown.
+pub const EXIT_NOT_PROVABLE: u8 = 4;
+
+/// An append-only audit ledger whose receipts anyone can check.
+#[derive(Debug, Parser)]
+#[command(name = "counterfoil", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a data directory with its keys and the ledger `main`.
+    Init(init::InitArgs),
+    /// Run the server; on an empty directory, `init` it first.
+    Serve(serve::ServeArgs),
+    /// Append events and print their receipts.
+    Append(append::AppendArgs),
+    /// Search events.
+    Query(query::QueryArgs),
+    /// Get a receipt or a consistency proof for somebody else to verify.
+    Prove(prove::ProveArgs),
+}
+
+/// Which server to talk to, and as whom.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServerArgs {
+    /// The server's address.
+    #[arg(long, env = "COUNTERFOIL_URL", default_value = "http://127.0.0.1:7423", value_name = "URL")]
+    pub(crate) url: String,
+    /// The ledger's name.
+    #[arg(long, env = "COUNTERFOIL_LEDGER", default_value = "main", value_name = "NAME")]
+    pub(crate) ledger: String,
+    /// File with the API key, one line.
+    #[arg(long, env = "COUNTERFOIL_KEY_FILE", value_name = "FILE")]
+    pub(crate) key_file: Option<std::path::PathBuf>,
+}
+
+/// Why a command ends with an error; the text goes to stderr.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: u8,
+    pub(crate) message: String,
+}
+
+impl Failure {
+    /// An error that is neither usage nor a verdict.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { code: EXIT_ERROR, message: message.into() }
+    }
+
+    /// A command line that cannot be carried out.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self { code: EXIT_USAGE, message: message.into() }
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+/// Runs the command line of this process and returns its exit code.
+#[must_use]
+pub fn run() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { EXIT_USAGE } else { EXIT_GOOD };
+        }
+    };
+    let result = match cli.command {
+        Command::Init(args) => init::run(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Append(args) => append::run(&args),
+        Command::Query(args) => query::run(&args),
+        Command::Prove(args) => prove::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("counterfoil: {}", failure.message);
+            failure.code
+        }
+    }
+}

@@ -1,1 +1,25 @@
-//! `history`
+//! Searching the ledger: conditions, time bounds, order and pages over a snapshot.
+//!
+//! In scope: turning a [`Query`] into index look-ups, holding every candidate against its entry,
+//! opening what the reader may see, and cursors. Out of scope: how answers are written (the faces)
+//! and proofs of completeness. Invariants: every event acknowledged before the snapshot is found,
+//! whether or not it has been indexed; the pages of one cursor chain describe one size.
+
+mod cursor;
+mod gaps;
+mod query;
+
+pub use cursor::{Cursor, CursorError};
+pub use gaps::Gap;
+pub use query::{Clock, Condition, HistoryError, Order, Page, Query, run};
+
+/// Events in one page at most.
+pub const PAGE_EVENTS_MAX: usize = 1_000;
+
+/// Events in a page that does not say how many it wants.
+pub const PAGE_EVENTS_DEFAULT: usize = 100;
+
+/// Candidates opened for one page at most. Filters that the index does not hold (text, occurred
+/// time) open candidates one by one at about 20 µs each, so a page takes 0.2 s at most; the cursor
+/// goes on from there.
+pub const PAGE_CANDIDATES_MAX: usize = 10_000;

@@ -1,1 +1,89 @@
-//! `http`
+//! The HTTP face: append, read, prove, verify.
+//!
+//! In scope: routes, roles, input forms, answers and problems. Out of scope: everything the ledger
+//! and the verifier decide. Invariants: handlers hold no state of their own; anything that may
+//! block runs off the async threads; every refusal is a problem from [`problem::TYPES`].
+
+mod admin;
+mod append;
+mod auth;
+mod body;
+pub mod keys;
+mod params;
+pub mod problem;
+mod proofs;
+mod read;
+mod serve;
+mod tiles;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+
+use crate::clock::Clock;
+use crate::ledger::Ledger;
+
+use keys::KeyStore;
+use problem::Problem;
+
+pub use serve::{ServeOptions, serve};
+
+/// What the handlers share.
+#[derive(Debug)]
+pub struct Server {
+    /// Ledgers by name.
+    pub ledgers: BTreeMap<String, Arc<Ledger>>,
+    /// API keys.
+    pub keys: KeyStore,
+    /// Time, for the expiry of keys.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Server {
+    fn ledger(&self, name: &str) -> Result<Arc<Ledger>, Problem> {
+        let found = self.ledgers.get(name).cloned();
+        found.ok_or_else(|| Problem::new(problem::NOT_FOUND, "there is no ledger of this name"))
+    }
+}
+
+/// Runs work that may block away from the async threads.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(_) => Err(Problem::new(problem::INTERNAL, "the request was not finished")),
+    }
+}
+
+/// The routes of a server.
+pub fn router(server: Arc<Server>) -> Router {
+    let ledger = Router::new()
+        .route("/events", post(append::post_events).get(read::history))
+        .route("/events/{index}", get(read::event))
+        .route("/events/{index}/receipt", get(read::receipt))
+        .route("/events/{index}/entry", get(read::entry))
+        .route("/checkpoint", get(tiles::checkpoint))
+        .route("/tile/{*path}", get(tiles::tile))
+        .route("/proofs/inclusion", get(proofs::inclusion))
+        .route("/proofs/consistency", get(proofs::consistency))
+        .route("/verify", post(proofs::verify))
+        .route("/types", get(admin::list_types).post(admin::register_type));
+    Router::new()
+        .nest("/v1/ledgers/{ledger}", ledger)
+        .route("/v1/keys", get(admin::list_keys).post(admin::create_key))
+        .route("/v1/keys/{id}", axum::routing::delete(admin::revoke_key))
+        .route("/livez", get(admin::livez))
+        .route("/readyz", get(admin::readyz))
+        .fallback(|| async {
+            Problem::new(problem::NOT_FOUND, "there is no such path; the API begins at /v1")
+                .into_response()
+        })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(problem::METHOD_NOT_ALLOWED, "this path is not for that method").into_response()
+        })
+        .with_state(server)
+}

@@ -1,1 +1,205 @@
-//! `ledger`
+//! The ledger: one append-only log with its sealed parts, index and checkpoint.
+//!
+//! In scope: admission, the single writer, the fold, recovery and consistent views. Out of scope:
+//! searching ([`crate::history`]) and the faces ([`crate::http`], [`crate::cli`]).
+//!
+//! ```text
+//! append ─▶ admit (caller's thread: split, commit, seal)
+//!             └▶ sequencer (one thread: position, chain, journal, fdatasync) ─▶ receipt
+//!                   └▶ tail (memory) ─▶ fold (one thread: tiles, sealed, index runs, checkpoint)
+//! ```
+//!
+//! Invariants: an event is acknowledged only when its frame is durable; a reader's [`Snapshot`]
+//! includes everything acknowledged before it was taken; after a failed write nothing more is
+//! acknowledged and the process is asked to end.
+
+mod admit;
+mod append;
+mod cache;
+mod edge;
+mod error;
+mod fold;
+mod keys;
+mod nodes;
+mod open;
+mod persons;
+mod sequencer;
+mod settings;
+mod shared;
+mod snapshot;
+mod start;
+mod state;
+mod tail;
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+pub use append::Appended;
+pub use error::{AppendError, LedgerError};
+pub use keys::{LedgerKeys, Secrets};
+pub use shared::OnFatal;
+pub use snapshot::{Access, Snapshot, StoredEvent};
+pub use start::Surroundings;
+
+use crate::event::catalogue::Catalogue;
+use crate::event::custom::CustomType;
+use crate::event::entry::EntryBody;
+use crate::log::note::VerifierKey;
+
+use sequencer::{Item, Message, Outcome, Submission};
+use shared::Shared;
+
+/// Settings of a running ledger.
+#[derive(Debug, Clone)]
+pub struct LedgerOptions {
+    /// Milliseconds between published checkpoints.
+    pub publish_interval_ms: u64,
+    /// How far ahead of the ledger's clock an event's time may be, and how far the wall clock may
+    /// run ahead of the monotonic one, in milliseconds.
+    pub skew_max_ms: u64,
+}
+
+impl Default for LedgerOptions {
+    fn default() -> Self {
+        Self { publish_interval_ms: 1_000, skew_max_ms: 300_000 }
+    }
+}
+
+/// A running ledger. Cheap to share; [`Ledger::close`] ends it in good order, dropping it without
+/// leaves what a crash leaves, which the next start recovers.
+#[derive(Debug)]
+pub struct Ledger {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Ledger {
+    /// The ledger's name within its server.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// The origin line of its checkpoints, which is the name of its key.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.shared.origin
+    }
+
+    /// The key that verifies its checkpoints.
+    #[must_use]
+    pub fn verifier(&self) -> &VerifierKey {
+        &self.shared.verifier
+    }
+
+    /// The secrets a reader needs to recompute index keys.
+    #[must_use]
+    pub fn secrets(&self) -> &Secrets {
+        &self.shared.secrets
+    }
+
+    /// A view of everything acknowledged so far.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(Arc::clone(&self.shared))
+    }
+
+    /// The newest published checkpoint, a signed note.
+    #[must_use]
+    pub fn published(&self) -> Arc<String> {
+        self.shared.published.load_full()
+    }
+
+    /// A file of the public tile layout (`tile/…` or `sealed/…`), as stored.
+    ///
+    /// # Errors
+    /// What the storage reports.
+    pub fn file(&self, relative: &str) -> Result<Option<Vec<u8>>, LedgerError> {
+        Ok(self.shared.storage.read(&self.shared.path(relative))?)
+    }
+
+    /// False once a write has failed.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        !self.shared.is_stopped()
+    }
+
+    /// Committed entries whose index rows are not yet in durable runs.
+    #[must_use]
+    pub fn index_lag(&self) -> u64 {
+        self.shared.size().saturating_sub(self.shared.index.watermark())
+    }
+
+    /// The catalogue in force, custom types included.
+    #[must_use]
+    pub fn catalogue(&self) -> Arc<Catalogue> {
+        self.shared.catalogue.load_full()
+    }
+
+    /// Registers a custom type in the log. Registering the same type again changes nothing; true
+    /// where it is new.
+    ///
+    /// # Errors
+    /// [`LedgerError::Setup`] where the type does not fit the catalogue.
+    pub fn register_type(&self, custom: CustomType) -> Result<bool, LedgerError> {
+        let mut customs = self.shared.customs.lock().unwrap_or_else(PoisonError::into_inner);
+        if customs.contains(&custom) {
+            return Ok(false);
+        }
+        let catalogue = self.shared.catalogue.load_full();
+        let grown = catalogue
+            .with_custom(custom.clone())
+            .map_err(|error| LedgerError::Setup(format!("the type cannot be registered: {error}")))?;
+        let body = settings::type_registered(&custom, self.shared.newest_settings());
+        if body.len() > settings::SETTINGS_BYTES_MAX {
+            return Err(LedgerError::Setup(format!(
+                "the type needs {} bytes; {} are allowed",
+                body.len(),
+                settings::SETTINGS_BYTES_MAX
+            )));
+        }
+        let index = self.append_system(EntryBody::Settings(body))?;
+        self.shared.settings.store(index, Ordering::SeqCst);
+        self.shared.catalogue.store(Arc::new(grown));
+        customs.push(custom);
+        Ok(true)
+    }
+
+    /// Appends an entry of the ledger's own and returns its index once it is durable. Blocks, so it
+    /// is called from threads that may.
+    fn append_system(&self, body: EntryBody) -> Result<u64, LedgerError> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        let submission = Submission { items: vec![Item::System(body)], with_proof: false, reply };
+        self.shared.sender.send(Message::Append(submission)).map_err(|_| LedgerError::Stopped)?;
+        match answer.blocking_recv() {
+            Ok(Ok(Outcome::Committed(committed))) => {
+                committed.first().map(|entry| entry.index).ok_or(LedgerError::Stopped)
+            }
+            _ => Err(LedgerError::Stopped),
+        }
+    }
+
+    /// Ends the ledger in good order: what is queued is committed, the fold is made durable, the
+    /// index is closed. Blocks until done.
+    ///
+    /// # Errors
+    /// [`LedgerError::Stopped`] where a write had failed before or fails now.
+    pub fn close(&self) -> Result<(), LedgerError> {
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut threads = threads.into_iter();
+        let _ = self.shared.sender.send(Message::Stop);
+        if let Some(sequencer) = threads.next() {
+            let _ = sequencer.join();
+        }
+        {
+            let _guard = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            self.shared.closing.store(true, Ordering::SeqCst);
+        }
+        self.shared.grown.notify_all();
+        for thread in threads {
+            let _ = thread.join();
+        }
+        if self.shared.is_stopped() { Err(LedgerError::Stopped) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,76 @@
+//! `counterfoil init`
+//!
+//! In scope: the files of a new data directory. Out of scope: running it. Invariant: nothing that
+//! exists is replaced.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+
+use crate::clock::random_fill;
+use crate::config::{CONFIG_FILE, Config};
+use crate::http::keys::{ADMIN_KEY_FILE, KeyStore, NewKey, Role};
+use crate::ledger::{Ledger, LedgerKeys};
+use crate::store::{DiskStorage, Storage};
+use crate::vault::secret_file;
+
+use super::{EXIT_GOOD, Failure};
+
+/// Make a data directory with its keys and the ledger `main`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  counterfoil init --data ./ledger --origin ledger.example/audit")]
+pub(crate) struct InitArgs {
+    /// The data directory; it must be empty or not exist yet.
+    #[arg(long, env = "COUNTERFOIL_DATA", value_name = "DIR")]
+    data: PathBuf,
+    /// Name of the ledger's key and first line of its checkpoints, for ever: a name of yours without
+    /// scheme, such as ledger.example/audit. Random where absent.
+    #[arg(long, value_name = "NAME")]
+    origin: Option<String>,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &InitArgs) -> Result<u8, Failure> {
+    let made = create(&args.data, args.origin.as_deref())?;
+    eprintln!("Made the ledger `main` in {}.", args.data.display());
+    eprintln!(
+        "Keep {} and the files under keys/ safe; they cannot be made again.",
+        args.data.join("vault").display()
+    );
+    println!("{}", made.trim());
+    Ok(EXIT_GOOD)
+}
+
+/// Makes a data directory and returns the verifier key of its ledger.
+pub(crate) fn create(data: &Path, origin: Option<&str>) -> Result<String, Failure> {
+    let storage = DiskStorage::open(data)?;
+    if storage.exists(CONFIG_FILE)? {
+        return Err(Failure::new(format!("{} holds a ledger already", data.display())));
+    }
+    let origin = match origin {
+        Some(origin) => origin.to_owned(),
+        None => {
+            let mut random = [0_u8; 8];
+            random_fill(&mut random)?;
+            format!("counterfoil.invalid/{}/main", hex::encode(random))
+        }
+    };
+    let storage: Arc<dyn Storage> = Arc::new(storage);
+    let keys = LedgerKeys::create(data, "main", &origin)?;
+    let verifier = keys.signer.verifier().to_string();
+    Ledger::create(&storage, "main", keys)?;
+    let store = KeyStore::open(Arc::clone(&storage))?;
+    let admin = NewKey {
+        label: "first admin key".to_owned(),
+        role: Role::Admin,
+        ledgers: Vec::new(),
+        sources: Vec::new(),
+        expires_at_s: None,
+    };
+    let (_, text) = store.create(admin, true)?;
+    secret_file::create(&data.join(ADMIN_KEY_FILE), format!("{}\n", *text).as_bytes())?;
+    // Last, because its presence says that everything else is there.
+    storage.write_durable(CONFIG_FILE, Config::with_ledger("main", &origin).to_toml().as_bytes())?;
+    Ok(verifier)
+}

@@ -1,0 +1,52 @@
+//! Files in, files out.
+//!
+//! In scope: reading a file or standard input, writing a result to a file or standard output. Out
+//! of scope: formats. Invariant: data goes to stdout, talk to stderr.
+
+use std::io::{Read, Write};
+use std::path::Path;
+
+use super::Failure;
+
+/// Reads `path`, or standard input for `-`, of at most `bytes_max` bytes, and decompresses `.gz`.
+pub(crate) fn read_input(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Failure> {
+    let name = path.display();
+    let failure = |error: std::io::Error| Failure::new(format!("{name}: {error}"));
+    let mut bytes = Vec::new();
+    let mut source: Box<dyn Read> = if path.as_os_str() == "-" {
+        Box::new(std::io::stdin().lock())
+    } else {
+        Box::new(std::fs::File::open(path).map_err(failure)?)
+    };
+    if path.extension().is_some_and(|extension| extension == "gz") {
+        source = Box::new(flate2::read::MultiGzDecoder::new(source));
+    }
+    source.take(bytes_max + 1).read_to_end(&mut bytes).map_err(failure)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > bytes_max {
+        return Err(Failure::new(format!("{name}: larger than {bytes_max} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Writes to `path`, or to standard output.
+pub(crate) fn write_output(path: Option<&Path>, bytes: &[u8]) -> Result<(), Failure> {
+    match path {
+        Some(path) if path.as_os_str() != "-" =>
+        {
+            #[allow(clippy::disallowed_methods, reason = "a file of the user's, not of a ledger")]
+            std::fs::write(path, bytes)
+                .map_err(|error| Failure::new(format!("{}: {error}", path.display())))
+        }
+        _ => {
+            let mut out = std::io::stdout().lock();
+            let result = out.write_all(bytes).and_then(|()| match bytes.last() {
+                Some(b'\n') | None => Ok(()),
+                Some(_) => out.write_all(b"\n"),
+            });
+            match result {
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+                other => Ok(other?),
+            }
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! `counterfoil query`
+//!
+//! In scope: conditions as flags, pages followed to the end where asked. Out of scope: searching.
+//! Invariant: an answer that goes on is never shown as if it ended: exit code 4 says so.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::client::Client;
+use super::output::write_output;
+use super::{EXIT_GOOD, EXIT_NOT_PROVABLE, Failure, ServerArgs};
+
+/// Search events.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  counterfoil query --subject s1 --reason 'request r1'\n  \
+    counterfoil query --type data.transferred --country US --from 2025-01-01T00:00:00Z --all --json")]
+pub(crate) struct QueryArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// The person the data is about.
+    #[arg(long)]
+    subject: Option<String>,
+    /// Who acted.
+    #[arg(long)]
+    actor: Option<String>,
+    /// The account.
+    #[arg(long)]
+    account: Option<String>,
+    /// The telephone number.
+    #[arg(long)]
+    number: Option<String>,
+    /// The resource (`subject` of CloudEvents).
+    #[arg(long)]
+    resource: Option<String>,
+    /// Event type.
+    #[arg(long = "type", value_name = "TYPE")]
+    type_name: Option<String>,
+    /// Envelope source.
+    #[arg(long)]
+    source: Option<String>,
+    /// Who received data.
+    #[arg(long)]
+    recipient: Option<String>,
+    /// Category of data.
+    #[arg(long)]
+    category: Option<String>,
+    /// Purpose.
+    #[arg(long)]
+    purpose: Option<String>,
+    /// Country, ISO 3166-1 alpha-2.
+    #[arg(long)]
+    country: Option<String>,
+    /// Request or demand.
+    #[arg(long)]
+    request: Option<String>,
+    /// Outcome.
+    #[arg(long)]
+    outcome: Option<String>,
+    /// Correlation id.
+    #[arg(long)]
+    correlation: Option<String>,
+    /// Trace id.
+    #[arg(long)]
+    trace: Option<String>,
+    /// First moment in view, RFC 3339.
+    #[arg(long)]
+    from: Option<String>,
+    /// First moment after the view, RFC 3339.
+    #[arg(long)]
+    to: Option<String>,
+    /// Which clock `--from` and `--to` speak of.
+    #[arg(long, value_parser = ["occurred", "recorded"])]
+    clock: Option<String>,
+    /// Oldest first or newest first.
+    #[arg(long, value_parser = ["asc", "desc"])]
+    order: Option<String>,
+    /// Events in one page, 1 to 1000.
+    #[arg(long)]
+    limit: Option<u32>,
+    /// Text that the opened event must contain.
+    #[arg(long = "text", value_name = "TEXT")]
+    q: Option<String>,
+    /// Why personal parts are read, for keys that need a reason.
+    #[arg(long)]
+    reason: Option<String>,
+    /// Follow the pages to the end.
+    #[arg(long)]
+    all: bool,
+    /// Print JSON: one page, or with `--all` one event per line.
+    #[arg(long)]
+    json: bool,
+}
+
+impl QueryArgs {
+    fn parameters(&self) -> String {
+        let limit = self.limit.map(|limit| limit.to_string());
+        let pairs = [
+            ("subject", &self.subject),
+            ("actor", &self.actor),
+            ("account", &self.account),
+            ("number", &self.number),
+            ("resource", &self.resource),
+            ("type", &self.type_name),
+            ("source", &self.source),
+            ("recipient", &self.recipient),
+            ("category", &self.category),
+            ("purpose", &self.purpose),
+            ("country", &self.country),
+            ("request", &self.request),
+            ("outcome", &self.outcome),
+            ("correlation", &self.correlation),
+            ("trace", &self.trace),
+            ("from", &self.from),
+            ("to", &self.to),
+            ("clock", &self.clock),
+            ("order", &self.order),
+            ("limit", &limit),
+            ("q", &self.q),
+            ("reason", &self.reason),
+        ];
+        let mut text = String::new();
+        for (name, value) in pairs {
+            if let Some(value) = value {
+                let joint = if text.is_empty() { '?' } else { '&' };
+                let _ = write!(text, "{joint}{name}={}", percent_encode(value));
+            }
+        }
+        text
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &QueryArgs) -> Result<u8, Failure> {
+    let client = Client::new(&args.server)?;
+    let parameters = args.parameters();
+    let mut cursor: Option<String> = None;
+    loop {
+        let joint = if parameters.is_empty() { '?' } else { '&' };
+        let going_on = cursor.as_ref().map_or(String::new(), |cursor| format!("{joint}cursor={cursor}"));
+        let answer = client.get(&format!("events{parameters}{going_on}"), "application/json")?.good()?;
+        let page: Value = serde_json::from_slice(&answer)
+            .map_err(|_| Failure::new("the server's answer is not JSON"))?;
+        show(args, &page, &answer)?;
+        let next = page.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
+        match next {
+            None => return Ok(EXIT_GOOD),
+            Some(_) if !args.all => {
+                if !args.json {
+                    eprintln!("More events match; --all follows the pages to the end.");
+                }
+                return Ok(EXIT_NOT_PROVABLE);
+            }
+            next => cursor = next,
+        }
+    }
+}
+
+fn show(args: &QueryArgs, page: &Value, answer: &[u8]) -> Result<(), Failure> {
+    if args.json && !args.all {
+        return write_output(None, answer);
+    }
+    let events = page.get("events").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let mut text = String::new();
+    for event in events {
+        if args.json {
+            let _ = writeln!(text, "{event}");
+        } else {
+            let _ = writeln!(text, "{}", line(event));
+        }
+    }
+    write_output(None, text.as_bytes())?;
+    if !args.json {
+        let as_of = page.get("as_of").and_then(|as_of| as_of.get("size")).and_then(Value::as_u64);
+        eprintln!("{} events, as of {} entries", events.len(), as_of.unwrap_or(0));
+    }
+    Ok(())
+}
+
+/// One event on one line: index, time, type, who, and the states of parts that are not open.
+fn line(event: &Value) -> String {
+    let at = |path: &[&str]| {
+        let mut value = event;
+        for name in path {
+            value = value.get(name)?;
+        }
+        value.as_str()
+    };
+    let index = event.get("index").and_then(Value::as_u64).unwrap_or(0);
+    let time = at(&["event", "time"]).or_else(|| at(&["recorded_at"])).unwrap_or("");
+    let mut line = format!("{index:>8}  {time}  {}", at(&["event", "type"]).unwrap_or("?"));
+    for name in ["subject", "actor", "to", "purpose"] {
+        if let Some(value) = at(&["event", "data", name]) {
+            let _ = write!(line, "  {name}={value}");
+        }
+    }
+    let parts = event.get("parts").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    for part in parts {
+        let state = part.get("state").and_then(Value::as_str).unwrap_or("");
+        if state != "open" {
+            let _ =
+                write!(line, "  [{} {state}]", part.get("role").and_then(Value::as_str).unwrap_or(""));
+        }
+    }
+    line
+}
+
+/// Percent-encodes a query value.
+pub(crate) fn percent_encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                out.push(char::from(byte))
+            }
+            other => {
+                let _ = write!(out, "%{other:02X}");
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,146 @@
+//! `counterfoil serve`
+//!
+//! In scope: opening a data directory, listening, ending in good order. Out of scope: what is
+//! served. Invariants: one process per data directory; after a failed write the process ends with
+//! an error instead of going on.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::{CONFIG_FILE, Config};
+use crate::http::keys::{ADMIN_KEY_FILE, KeyStore};
+use crate::http::{self, ServeOptions, Server};
+use crate::ledger::{Ledger, LedgerError, LedgerKeys, LedgerOptions, Surroundings};
+use crate::store::lock::DirLock;
+use crate::store::{DiskStorage, Storage};
+
+use super::{EXIT_ERROR, EXIT_GOOD, Failure, init};
+
+/// Run the server; on an empty directory, `init` it first.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  counterfoil serve --data ./ledger\n  \
+    counterfoil serve --data ./ledger --listen 127.0.0.1:0")]
+pub(crate) struct ServeArgs {
+    /// The data directory.
+    #[arg(long, env = "COUNTERFOIL_DATA", value_name = "DIR")]
+    data: PathBuf,
+    /// Address and port to listen on; port 0 takes a free one. The default is in counterfoil.toml.
+    #[arg(long, env = "COUNTERFOIL_LISTEN", value_name = "ADDR")]
+    listen: Option<String>,
+    /// Origin for a directory that is still empty; see `init`.
+    #[arg(long, value_name = "NAME")]
+    origin: Option<String>,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
+    std::fs::create_dir_all(&args.data)
+        .map_err(|error| Failure::new(format!("{}: {error}", args.data.display())))?;
+    let _lock = DirLock::acquire(&args.data)?;
+    let storage: Arc<dyn Storage> = Arc::new(DiskStorage::open(&args.data)?);
+    if !storage.exists(CONFIG_FILE)? {
+        init::create(&args.data, args.origin.as_deref())?;
+        eprintln!("Made the ledger `main` in {}.", args.data.display());
+    }
+    let config = read_config(&*storage, &args.data)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let keys = KeyStore::open(Arc::clone(&storage))?;
+    let mut ledgers = BTreeMap::new();
+    for (name, ledger) in &config.ledgers {
+        let options = LedgerOptions {
+            publish_interval_ms: config.publish_interval_ms,
+            skew_max_ms: config.skew_max_ms,
+        };
+        let around = Surroundings {
+            storage: Arc::clone(&storage),
+            index_dir: args.data.join("ledgers").join(name).join("index"),
+            clock: Arc::clone(&clock),
+            on_fatal: Box::new(end_now),
+            on_warning: Box::new(|warning| eprintln!("counterfoil: warning: {warning}")),
+        };
+        let opened =
+            Ledger::open(name, LedgerKeys::open(&args.data, name, &ledger.origin)?, options, around)?;
+        ledgers.insert(name.clone(), Arc::new(opened));
+    }
+    let listen = args.listen.clone().unwrap_or(config.listen);
+    let server = Arc::new(Server { ledgers, keys, clock });
+    serve(&server, &listen, &args.data)?;
+    for ledger in server.ledgers.values() {
+        ledger.close()?;
+    }
+    Ok(EXIT_GOOD)
+}
+
+/// A ledger whose write failed cannot say what is durable: the process ends, and the next start
+/// recovers from what is.
+fn end_now(error: &LedgerError) {
+    eprintln!("counterfoil: {error}");
+    eprintln!(
+        "counterfoil: stopping, because nothing more can be promised; mend the cause and start again"
+    );
+    std::process::exit(i32::from(EXIT_ERROR));
+}
+
+/// Reads the settings of a data directory.
+pub(crate) fn read_config(storage: &dyn Storage, data: &Path) -> Result<Config, Failure> {
+    let bytes = storage.read(CONFIG_FILE)?.ok_or_else(|| {
+        Failure::new(format!("{} holds no {CONFIG_FILE}; `counterfoil init` makes one", data.display()))
+    })?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| Failure::new(format!("{CONFIG_FILE} is not UTF-8")))?;
+    Config::parse(&text).map_err(|error| Failure::new(format!("{CONFIG_FILE}: {error}")))
+}
+
+fn serve(server: &Arc<Server>, listen: &str, data: &Path) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind(listen)
+            .await
+            .map_err(|error| Failure::new(format!("cannot listen on {listen}: {error}")))?;
+        let address = listener.local_addr()?;
+        announce(server, &address.to_string(), data);
+        let router = http::router(Arc::clone(server));
+        http::serve(listener, router, ServeOptions::default(), asked_to_end()).await?;
+        Ok(())
+    })
+}
+
+/// Says where the server listens and how to use it. The address line goes to standard output, so
+/// that a script can wait for it.
+fn announce(server: &Server, address: &str, data: &Path) {
+    println!("http://{address}");
+    for ledger in server.ledgers.values() {
+        eprintln!("Ledger {}, verifier key:", ledger.name());
+        eprintln!("  {}", ledger.verifier());
+    }
+    let key = data.join(ADMIN_KEY_FILE);
+    eprintln!("Append an event:");
+    eprintln!(
+        "  curl http://{address}/v1/ledgers/main/events -H \"Authorization: Bearer $(cat {})\" \\\n    \
+         -H 'Content-Type: application/json' -d '{{\"id\":\"e1\",\"org\":\"acme\",\"producer\":\"crm\",\
+         \"type\":\"data.deleted\",\"at\":\"2026-01-31T09:00:00Z\",\"subject\":\"s1\",\"holder\":\"self\",\
+         \"complete\":true,\"method\":\"automatic\"}}'",
+        key.display()
+    );
+}
+
+async fn asked_to_end() {
+    let interrupted = tokio::signal::ctrl_c();
+    let mut terminated = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+    {
+        Ok(terminated) => terminated,
+        Err(_) => {
+            let _ = interrupted.await;
+            return;
+        }
+    };
+    tokio::select! {
+        _ = interrupted => {}
+        _ = terminated.recv() => {}
+    }
+    eprintln!("counterfoil: ending; requests under way are finished");
+}

@@ -1,0 +1,96 @@
+//! From a request to a caller that may do what it asks.
+//!
+//! In scope: reading the bearer key, and one table of which role may do what. Out of scope: how
+//! keys are kept ([`super::keys`]). Invariant: an answer to an unknown, wrong, expired or revoked
+//! key is the same but for its sentence, and takes one hash.
+
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, header};
+
+use crate::ledger::Access;
+
+use super::Server;
+use super::keys::{KeyRecord, Role};
+use super::problem::{self, Problem};
+
+/// What a request wants to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Append events.
+    Append,
+    /// Search and read events.
+    Search,
+    /// Read entries, bundles and proofs, and verify documents.
+    Verify,
+    /// Make keys, register types.
+    Administer,
+}
+
+impl Action {
+    /// Roles that may, besides the first admin key, which may do everything.
+    const fn roles(self) -> &'static [Role] {
+        match self {
+            Self::Append => &[Role::Producer],
+            Self::Search => &[Role::Responder, Role::Auditor, Role::Dpo],
+            Self::Verify => &[Role::Responder, Role::Auditor, Role::Dpo, Role::Producer],
+            Self::Administer => &[Role::Admin],
+        }
+    }
+
+    const fn described(self) -> &'static str {
+        match self {
+            Self::Append => "appending needs the role producer",
+            Self::Search => "searching needs the role responder, auditor or dpo",
+            Self::Verify => "this needs the role producer, responder, auditor or dpo",
+            Self::Administer => "this needs the role admin",
+        }
+    }
+}
+
+/// The caller of a request, where its key allows `action` on `ledger`.
+pub(crate) fn authorize(
+    server: &Server,
+    headers: &HeaderMap,
+    ledger: Option<&str>,
+    action: Action,
+) -> Result<Arc<KeyRecord>, Problem> {
+    let unauthenticated = |detail: &str| Problem::new(problem::UNAUTHENTICATED, detail);
+    let value = headers
+        .get(header::AUTHORIZATION)
+        .ok_or_else(|| unauthenticated("the request has no `Authorization` header"))?;
+    let text = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, key)| key.trim())
+        .ok_or_else(|| unauthenticated("the `Authorization` header is not `Bearer cf_…`"))?;
+    let now_s = server.clock.now_us() / 1_000_000;
+    let key = server.keys.check(text, now_s).map_err(|error| unauthenticated(&error.to_string()))?;
+    if !key.first && !action.roles().contains(&key.role) {
+        return Err(Problem::new(problem::FORBIDDEN, action.described()));
+    }
+    if let Some(ledger) = ledger
+        && !key.ledgers.is_empty()
+        && !key.ledgers.iter().any(|allowed| allowed == ledger)
+    {
+        return Err(Problem::new(problem::WRONG_LEDGER, "this key was made for other ledgers"));
+    }
+    Ok(key)
+}
+
+/// What a caller may see of personal parts.
+pub(crate) fn access(key: &KeyRecord, reason: Option<&str>) -> Access {
+    let reasoned = reason.is_some_and(|reason| !reason.trim().is_empty());
+    match key.role {
+        _ if key.first => Access::Personal,
+        Role::Dpo | Role::Responder if reasoned => Access::Personal,
+        _ => Access::Masked,
+    }
+}
+
+/// Whether a key may append for a source.
+pub(crate) fn may_append_for(key: &KeyRecord, source: &str) -> bool {
+    key.sources.is_empty() || key.sources.iter().any(|allowed| allowed == source)
+}

@@ -1,0 +1,134 @@
+//! RFC 6962 proofs and the verification API.
+//!
+//! In scope: `GET …/proofs/…` and `POST …/verify`. Out of scope: the verifier, which is
+//! [`crate::prove`]'s and the same that the command line runs. Invariant: a proof is answered with
+//! the roots it is between, so that it can be checked as it stands.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::ledger::LedgerError;
+use crate::log::hash::{LogIndex, TreeSize, leaf_hash};
+use crate::log::merkle::BuildError;
+use crate::prove::proofs::{ConsistencyDocument, InclusionDocument};
+use crate::prove::receipt::RECEIPT_BYTES_MAX;
+use crate::prove::verify_document::verify_document;
+use crate::prove::verify_receipt::{Context, ReaderKeys};
+
+use super::append::of_ledger;
+use super::auth::{self, Action};
+use super::params::Params;
+use super::problem::{self, Problem};
+use super::read::nothing_at;
+use super::{Server, body, off_thread};
+
+fn json(bytes: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "private, no-cache")], bytes)
+        .into_response()
+}
+
+fn of_build(error: &BuildError<LedgerError>) -> Problem {
+    match error {
+        BuildError::Reader(error) => of_ledger(error),
+        _ => Problem::new(problem::BAD_PARAMETER, format!("no such proof: {error}")),
+    }
+}
+
+/// `GET /v1/ledgers/{ledger}/proofs/inclusion?index=&size=`
+pub(crate) async fn inclusion(
+    State(server): State<Arc<Server>>,
+    Path(name): Path<String>,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    auth::authorize(&server, &headers, Some(&name), Action::Verify)?;
+    let ledger = server.ledger(&name)?;
+    params.allow_only(&["index", "size"])?;
+    let index = params.required_number("index")?;
+    let size = params.number("size")?;
+    let bytes = off_thread(move || {
+        let snapshot = ledger.snapshot();
+        let size = size.unwrap_or(snapshot.size().0);
+        let entry = snapshot.entry(index).map_err(|error| of_ledger(&error))?;
+        let entry = entry.ok_or_else(|| nothing_at(index, snapshot.size().0))?;
+        let document = InclusionDocument {
+            index: LogIndex(index),
+            size: TreeSize(size),
+            leaf_hash: leaf_hash(&entry),
+            root: snapshot.root_at(size).map_err(|error| of_build(&error))?,
+            proof: snapshot.inclusion(index, size).map_err(|error| of_build(&error))?,
+            checkpoint: None,
+        };
+        let mut bytes = Vec::new();
+        document.write_json(&mut bytes);
+        Ok(bytes)
+    })
+    .await?;
+    Ok(json(bytes))
+}
+
+/// `GET /v1/ledgers/{ledger}/proofs/consistency?from=&to=`
+pub(crate) async fn consistency(
+    State(server): State<Arc<Server>>,
+    Path(name): Path<String>,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    auth::authorize(&server, &headers, Some(&name), Action::Verify)?;
+    let ledger = server.ledger(&name)?;
+    params.allow_only(&["from", "to"])?;
+    let from = params.required_number("from")?;
+    let to = params.number("to")?;
+    let bytes = off_thread(move || {
+        let snapshot = ledger.snapshot();
+        let to = to.unwrap_or(snapshot.size().0);
+        let document = ConsistencyDocument {
+            from: TreeSize(from),
+            to: TreeSize(to),
+            proof: snapshot.consistency(from, to).map_err(|error| of_build(&error))?,
+            root_from: snapshot.root_at(from).map_err(|error| of_build(&error))?,
+            root_to: snapshot.root_at(to).map_err(|error| of_build(&error))?,
+            checkpoint: None,
+        };
+        let mut bytes = Vec::new();
+        document.write_json(&mut bytes);
+        Ok(bytes)
+    })
+    .await?;
+    Ok(json(bytes))
+}
+
+/// `POST /v1/ledgers/{ledger}/verify`
+pub(crate) async fn verify(
+    State(server): State<Arc<Server>>,
+    Path(name): Path<String>,
+    params: Params,
+    headers: HeaderMap,
+    request: Body,
+) -> Result<Response, Problem> {
+    let key = auth::authorize(&server, &headers, Some(&name), Action::Verify)?;
+    let ledger = server.ledger(&name)?;
+    params.allow_only(&[])?;
+    let bytes = body::read(&headers, request, RECEIPT_BYTES_MAX).await?;
+    let reads = key.role != super::keys::Role::Producer || key.first;
+    let report = off_thread(move || {
+        let secrets = ledger.secrets();
+        let reader = ReaderKeys {
+            read: vec![secrets.read.clone()],
+            event: vec![secrets.event.clone()],
+            directory: vec![secrets.directory.clone()],
+        };
+        let mut context = Context::new(ledger.verifier());
+        if reads {
+            context.reader = Some(&reader);
+        }
+        verify_document(&bytes, &context)
+            .map_err(|error| Problem::new(problem::BAD_DOCUMENT, error.to_string()))
+    })
+    .await?;
+    Ok(json(report.to_json()))
+}

@@ -1,0 +1,253 @@
+//! Reading: history, single events, receipts and entries.
+//!
+//! In scope: the query parameters of history and the JSON of what is found. Out of scope: the
+//! search itself ([`crate::history`]). Invariant: every answer carries the size and root it holds
+//! for, and says of each part whether it was open to this reader.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::event::facet::Facet;
+use crate::event::json::{Object, Value, write_canonical};
+use crate::event::time;
+use crate::history::{self, Clock, Condition, Cursor, HistoryError, Order, Page, Query};
+use crate::ledger::{Access, LedgerError, Snapshot, StoredEvent};
+use crate::prove::receipt::recorded_at;
+
+use super::append::{TLOG_PROOF, of_ledger, tlog_proof, write_receipt};
+use super::auth::{self, Action};
+use super::params::{Params, bad, decimal};
+use super::problem::{self, Problem};
+use super::{Server, off_thread};
+
+/// Parameters of history besides one per facet.
+const HISTORY_PARAMETERS: [&str; 8] = ["from", "to", "clock", "order", "limit", "cursor", "q", "reason"];
+
+/// `GET /v1/ledgers/{ledger}/events`
+pub(crate) async fn history(
+    State(server): State<Arc<Server>>,
+    Path(name): Path<String>,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let key = auth::authorize(&server, &headers, Some(&name), Action::Search)?;
+    let ledger = server.ledger(&name)?;
+    let query = query(&params, auth::access(&key, params.get("reason")))?;
+    let body = off_thread(move || {
+        let snapshot = ledger.snapshot();
+        let page = history::run(&snapshot, &query).map_err(|error| of_history(&error))?;
+        Ok(page_json(&page))
+    })
+    .await?;
+    Ok((
+        [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "private, no-cache")],
+        body,
+    )
+        .into_response())
+}
+
+/// Reads a history query from its parameters.
+pub(crate) fn query(params: &Params, access: Access) -> Result<Query, Problem> {
+    let facets: Vec<&'static str> = Facet::all().filter_map(Facet::name).collect();
+    let known: Vec<&str> = facets.iter().copied().chain(HISTORY_PARAMETERS).collect();
+    params.allow_only(&known)?;
+    let conditions = facets.iter().filter_map(|name| {
+        let facet = Facet::from_name(name)?;
+        Some(Condition { facet, value: params.get(name)?.to_owned() })
+    });
+    let conditions = conditions.collect();
+    let clock = match params.get("clock") {
+        None | Some("occurred") => Clock::Occurred,
+        Some("recorded") => Clock::Recorded,
+        Some(_) => return Err(bad("clock", "must be occurred or recorded")),
+    };
+    let order = match params.get("order") {
+        None | Some("desc") => Order::Descending,
+        Some("asc") => Order::Ascending,
+        Some(_) => return Err(bad("order", "must be asc or desc")),
+    };
+    let limit = params.number("limit")?.map_or(Ok(history::PAGE_EVENTS_DEFAULT), |limit| {
+        usize::try_from(limit)
+            .ok()
+            .filter(|limit| (1..=history::PAGE_EVENTS_MAX).contains(limit))
+            .ok_or_else(|| bad("limit", "must be 1 to 1000"))
+    })?;
+    let cursor = params.get("cursor").map(Cursor::parse).transpose();
+    let cursor = cursor.map_err(|error| Problem::new(problem::BAD_CURSOR, error.to_string()))?;
+    Ok(Query {
+        conditions,
+        from_us: moment(params, "from")?,
+        to_us: moment(params, "to")?,
+        clock,
+        order,
+        limit,
+        text: params.get("q").map(str::to_owned),
+        cursor,
+        access,
+    })
+}
+
+fn moment(params: &Params, name: &str) -> Result<Option<u64>, Problem> {
+    let Some(text) = params.get(name) else { return Ok(None) };
+    let parsed = time::unix_us(text).and_then(|at| u64::try_from(at).ok());
+    parsed
+        .map(Some)
+        .ok_or_else(|| bad(name, "must be an RFC 3339 time from 1970 on, such as 2026-01-31T00:00:00Z"))
+}
+
+/// The problem of a query without an answer.
+pub(crate) fn of_history(error: &HistoryError) -> Problem {
+    match error {
+        HistoryError::Cursor(cursor) => Problem::new(problem::BAD_CURSOR, cursor.to_string()),
+        HistoryError::Ledger(error) => of_ledger(error),
+    }
+}
+
+fn page_json(page: &Page) -> Vec<u8> {
+    let mut out = b"{\"events\":[".to_vec();
+    for (at, (stored, event)) in page.events.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        event_json(stored, event, &mut out);
+    }
+    let mut rest = String::from("],\"next_cursor\":");
+    let _ = match &page.next {
+        Some(cursor) => write!(rest, "\"{}\"", cursor.encode()),
+        None => write!(rest, "null"),
+    };
+    let _ = write!(rest, ",\"as_of\":{{\"size\":{},\"root\":\"{}\"}}", page.size, page.root);
+    let _ = write!(rest, ",\"complete\":{}", page.next.is_none());
+    if let Some(gaps) = &page.gaps {
+        let _ = write!(rest, ",\"gaps\":{}", serde_json::json!(gaps));
+    }
+    rest.push('}');
+    out.extend_from_slice(rest.as_bytes());
+    out
+}
+
+/// One opened event.
+fn event_json(stored: &StoredEvent, event: &Object, out: &mut Vec<u8>) {
+    let head = format!(
+        "{{\"index\":{},\"recorded_at\":\"{}\",\"leaf_hash\":\"{}\",\"event\":",
+        stored.index,
+        recorded_at(stored.time_us),
+        stored.leaf_hash()
+    );
+    out.extend_from_slice(head.as_bytes());
+    write_canonical(&Value::Object(event.clone()), out);
+    out.extend_from_slice(b",\"parts\":[");
+    for (at, part) in stored.parts.iter().enumerate() {
+        let comma = if at > 0 { "," } else { "" };
+        let state = part.content.state();
+        let part = format!("{comma}{{\"role\":\"{}\",\"state\":\"{state}\"}}", part.role.name());
+        out.extend_from_slice(part.as_bytes());
+    }
+    out.extend_from_slice(b"]}");
+}
+
+/// An index in a path.
+pub(crate) fn index(text: &str) -> Result<u64, Problem> {
+    decimal(text).ok_or_else(|| bad("index", "must be a decimal number"))
+}
+
+pub(crate) fn nothing_at(index: u64, size: u64) -> Problem {
+    Problem::new(problem::NOT_FOUND, format!("there is no event {index} among {size} entries"))
+        .with("size", size)
+}
+
+/// `GET /v1/ledgers/{ledger}/events/{index}`
+pub(crate) async fn event(
+    State(server): State<Arc<Server>>,
+    Path((name, at)): Path<(String, String)>,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let key = auth::authorize(&server, &headers, Some(&name), Action::Search)?;
+    let ledger = server.ledger(&name)?;
+    params.allow_only(&["reason"])?;
+    let at = index(&at)?;
+    let access = auth::access(&key, params.get("reason"));
+    let (body, tag) = off_thread(move || {
+        let snapshot = ledger.snapshot();
+        let stored = stored_event(&snapshot, at, access)?;
+        let mut body = Vec::new();
+        event_json(&stored, &stored.merged(), &mut body);
+        Ok((body, stored.leaf_hash().to_string()))
+    })
+    .await?;
+    let mut response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{tag}\"")) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    Ok(response)
+}
+
+fn stored_event(snapshot: &Snapshot, at: u64, access: Access) -> Result<StoredEvent, Problem> {
+    let found = snapshot.event(at, access).map_err(|error| of_ledger(&error))?;
+    found.filter(|stored| stored.body.is_some()).ok_or_else(|| nothing_at(at, snapshot.size().0))
+}
+
+/// `GET /v1/ledgers/{ledger}/events/{index}/receipt`
+pub(crate) async fn receipt(
+    State(server): State<Arc<Server>>,
+    Path((name, at)): Path<(String, String)>,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let key = auth::authorize(&server, &headers, Some(&name), Action::Search)?;
+    let ledger = server.ledger(&name)?;
+    params.allow_only(&["reason"])?;
+    let at = index(&at)?;
+    let access = auth::access(&key, params.get("reason"));
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let as_proof = accept.contains(TLOG_PROOF);
+    let body = off_thread(move || {
+        let snapshot = ledger.snapshot();
+        let found =
+            snapshot.receipt(at, access, true).map_err(|error: LedgerError| of_ledger(&error))?;
+        let appended = found.ok_or_else(|| nothing_at(at, snapshot.size().0))?;
+        if as_proof {
+            return Ok(tlog_proof(&appended)?.into_bytes());
+        }
+        let mut body = Vec::with_capacity(4096);
+        write_receipt(&ledger, appended, true, &mut body);
+        Ok(body)
+    })
+    .await?;
+    let content_type = if as_proof { TLOG_PROOF } else { "application/json" };
+    Ok(([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "private, no-cache")], body)
+        .into_response())
+}
+
+/// `GET /v1/ledgers/{ledger}/events/{index}/entry`
+pub(crate) async fn entry(
+    State(server): State<Arc<Server>>,
+    Path((name, at)): Path<(String, String)>,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    auth::authorize(&server, &headers, Some(&name), Action::Verify)?;
+    let ledger = server.ledger(&name)?;
+    params.allow_only(&[])?;
+    let at = index(&at)?;
+    let bytes = off_thread(move || {
+        let snapshot = ledger.snapshot();
+        let found = snapshot.entry(at).map_err(|error| of_ledger(&error))?;
+        found.ok_or_else(|| nothing_at(at, snapshot.size().0))
+    })
+    .await?;
+    Ok((
+        [
+            (header::CONTENT_TYPE, "application/octet-stream"),
+            (header::CACHE_CONTROL, "private, max-age=31536000, immutable"),
+        ],
+        bytes.to_vec(),
+    )
+        .into_response())
+}

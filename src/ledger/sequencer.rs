@@ -1,0 +1,424 @@
+//! The single writer: assigns positions, chains, and makes a group durable with one flush.
+//!
+//! In scope: taking every waiting submission at once, giving each event its index, time and
+//! `prev`, writing the group as one journal frame, one `fdatasync`, then answering. A flush
+//! starts when the one before has ended; there is no timer. Out of scope: tiles and index runs
+//! ([`super::fold`]). Invariants: nothing is visible or acknowledged before the frame is durable;
+//! after a failed write or flush the thread ends and the ledger takes nothing more.
+
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::{Arc, PoisonError};
+
+use tokio::sync::oneshot;
+
+use crate::event::entry::{Entry, EntryBody, EventBody};
+use crate::event::keys::{self, Period};
+use crate::index::{FACET_DIRECTORY, FACET_EVENT_KEY, Term};
+use crate::log::checkpoint::Checkpoint;
+use crate::log::hash::{Hash, LogIndex, TreeSize, leaf_hash};
+use crate::log::merkle;
+use crate::store::frame::{Frame, Record as JournalRecord, SealedPart};
+use crate::store::journal::Journal;
+use crate::vault::{SlotNumber, WrappedPerson};
+
+use super::Shared;
+use super::admit::Prepared;
+use super::error::{AppendError, LedgerError};
+use super::fold::TAIL_BYTES_MAX;
+use super::nodes::EdgeNodes;
+use super::persons::Person;
+use super::tail::{Record, SealedBlob};
+
+/// Bytes of events after which a group takes no further submission: 8 MiB, the size of the
+/// largest request, so that a frame is at most two of them.
+const GROUP_BYTES_MAX: usize = 8 << 20;
+
+/// Submissions that may wait. With 64 KiB events of one each that is 64 MiB.
+pub(crate) const WAITING_SUBMISSIONS_MAX: usize = 1_024;
+
+/// Event keys remembered per generation, so that look-ups made before them are still good:
+/// two generations of 65,536 keys at about 60 bytes are 8 MB.
+const RECENT_KEYS_MAX: usize = 65_536;
+
+/// One thing to append.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// An admitted event.
+    Event(Box<Prepared>),
+    /// An entry of the ledger's own.
+    System(EntryBody),
+}
+
+/// Items that are appended together, and where to answer.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) items: Vec<Item>,
+    /// Whether the answer needs inclusion proofs and a signed checkpoint.
+    pub(crate) with_proof: bool,
+    pub(crate) reply: oneshot::Sender<Result<Outcome, AppendError>>,
+}
+
+impl Submission {
+    fn weight_bytes(&self) -> usize {
+        let weigh = |item: &Item| match item {
+            Item::Event(event) => {
+                event.parts.iter().map(|part| part.blob.len() + 64).sum::<usize>() + 256
+            }
+            Item::System(_) => 65_535,
+        };
+        self.items.iter().map(weigh).sum()
+    }
+}
+
+/// A message to the sequencer.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// Append these.
+    Append(Submission),
+    /// Every entry below this index is durable outside the journal.
+    Trim(u64),
+    /// Finish what is queued before this and end.
+    Stop,
+}
+
+/// What became of a submission.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Durable; one per item, in order.
+    Committed(Vec<Committed>),
+    /// Nothing was appended: an id was taken by a submission that came first. Look up again.
+    LookUpAgain,
+}
+
+/// A durable entry and, where asked for, its proof.
+#[derive(Debug)]
+pub(crate) struct Committed {
+    pub(crate) index: u64,
+    pub(crate) record: Arc<Record>,
+    pub(crate) proof: Option<Proof>,
+}
+
+/// Inclusion under a checkpoint that was signed with the group.
+#[derive(Debug)]
+pub(crate) struct Proof {
+    pub(crate) checkpoint: Arc<str>,
+    pub(crate) hashes: Vec<Hash>,
+}
+
+/// Event keys of the newest entries, in two generations.
+#[derive(Debug, Default)]
+struct RecentKeys {
+    young: HashMap<Hash, u64>,
+    old: HashMap<Hash, u64>,
+    young_from: u64,
+    old_from: u64,
+}
+
+impl RecentKeys {
+    fn starting_at(size: u64) -> Self {
+        Self { young_from: size, old_from: size, ..Self::default() }
+    }
+
+    fn contains(&self, key: &Hash) -> bool {
+        self.young.contains_key(key) || self.old.contains_key(key)
+    }
+
+    fn insert(&mut self, key: Hash, index: u64) {
+        if self.young.len() >= RECENT_KEYS_MAX {
+            self.old = std::mem::take(&mut self.young);
+            self.old_from = self.young_from;
+            self.young_from = index;
+        }
+        self.young.insert(key, index);
+    }
+}
+
+/// State that belongs to the sequencer's thread alone.
+#[derive(Debug)]
+pub(crate) struct Sequencer {
+    shared: Arc<Shared>,
+    journal: Journal,
+    size: u64,
+    prev: Hash,
+    time_us: u64,
+    recent: RecentKeys,
+    clock_base_us: (u64, u64),
+}
+
+/// A group while it is being built.
+#[derive(Debug, Default)]
+struct Group {
+    records: Vec<Arc<Record>>,
+    frame: Frame,
+    terms: Vec<(u64, Term)>,
+    committed: Vec<(Submission, u64)>,
+}
+
+impl Sequencer {
+    /// A sequencer that continues after the shared tail.
+    pub(crate) fn new(shared: Arc<Shared>, journal: Journal) -> Self {
+        let (size, prev, time_us) = {
+            let tail = shared.tail.read().unwrap_or_else(PoisonError::into_inner);
+            (tail.size(), tail.last_leaf, tail.time_us)
+        };
+        let clock_base_us = (shared.clock.now_us(), shared.clock.monotonic_us());
+        let recent = RecentKeys::starting_at(size);
+        Self { shared, journal, size, prev, time_us, recent, clock_base_us }
+    }
+
+    /// Runs until told to stop or until a write fails.
+    pub(crate) fn run(mut self, inbox: &Receiver<Message>) {
+        let mut stopping = false;
+        while !stopping {
+            let Ok(first) = inbox.recv() else { break };
+            let mut waiting = Vec::new();
+            let mut weight_bytes = 0;
+            let mut trim = None;
+            let mut next = Some(first);
+            while let Some(message) = next.take() {
+                match message {
+                    Message::Append(submission) => {
+                        weight_bytes += submission.weight_bytes();
+                        waiting.push(submission);
+                    }
+                    Message::Trim(index) => trim = Some(index),
+                    Message::Stop => stopping = true,
+                }
+                if !stopping && weight_bytes < GROUP_BYTES_MAX {
+                    next = match inbox.try_recv() {
+                        Ok(message) => Some(message),
+                        Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
+                    };
+                }
+            }
+            let result = self.commit(waiting).and_then(|()| match trim {
+                Some(index) => Ok(self.journal.trim_below(index).map(|_| ())?),
+                None => Ok(()),
+            });
+            if let Err(error) = result {
+                self.shared.stop(&error);
+                break;
+            }
+        }
+        self.shared.sequencer_ended(self.journal);
+    }
+
+    fn commit(&mut self, waiting: Vec<Submission>) -> Result<(), LedgerError> {
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        self.shared.wait_for_room(TAIL_BYTES_MAX);
+        let now_us = match self.now() {
+            Ok(now_us) => now_us,
+            Err(ahead_ms) => {
+                for submission in waiting {
+                    let _ = submission.reply.send(Err(AppendError::ClockAhead { ahead_ms }));
+                }
+                return Ok(());
+            }
+        };
+        let mut group = Group::default();
+        group.frame.first_index = self.size;
+        for submission in waiting {
+            if self.must_look_up_again(&submission.items) {
+                let _ = submission.reply.send(Ok(Outcome::LookUpAgain));
+                continue;
+            }
+            let first = self.size;
+            let mut submission = submission;
+            for item in std::mem::take(&mut submission.items) {
+                self.append(item, now_us, &mut group)?;
+            }
+            group.committed.push((submission, first));
+        }
+        if group.records.is_empty() {
+            return Ok(());
+        }
+        self.journal.append(&group.frame)?;
+        self.journal.sync()?;
+        self.publish_group(&mut group)?;
+        self.answer(group)
+    }
+
+    /// The ledger's time for a group: never less than the entry before it. The error is how far,
+    /// in milliseconds, the wall clock has run ahead of the monotonic one.
+    fn now(&self) -> Result<u64, u64> {
+        let now_us = self.shared.clock.now_us();
+        let (wall_us, monotonic_us) = self.clock_base_us;
+        let passed_us = self.shared.clock.monotonic_us().saturating_sub(monotonic_us);
+        let ahead_ms = now_us.saturating_sub(wall_us.saturating_add(passed_us)) / 1000;
+        if ahead_ms > self.shared.options.skew_max_ms {
+            return Err(ahead_ms);
+        }
+        Ok(now_us.max(self.time_us))
+    }
+
+    fn must_look_up_again(&self, items: &[Item]) -> bool {
+        items.iter().any(|item| match item {
+            Item::Event(event) => {
+                event.looked_up_to < self.recent.old_from || self.recent.contains(&event.event_key)
+            }
+            Item::System(_) => false,
+        })
+    }
+
+    fn append(&mut self, item: Item, now_us: u64, group: &mut Group) -> Result<(), LedgerError> {
+        let index = LogIndex(self.size);
+        let (body, parts, owners, event_key) = match item {
+            Item::System(body) => (body, Vec::new(), Vec::new(), None),
+            Item::Event(event) => {
+                let key = event.event_key;
+                let (body, parts, owners) = self.position(*event, now_us, group)?;
+                (body, parts, owners, Some(key))
+            }
+        };
+        index_terms(self.size, &body, event_key, &mut group.terms);
+        let entry = Entry { ledger: self.shared.id, index, time_us: now_us, prev: self.prev, body };
+        let mut bytes = Vec::with_capacity(512);
+        entry.encode(&mut bytes).map_err(|source| LedgerError::Entry { index: index.0, source })?;
+        let leaf = leaf_hash(&bytes);
+        let sealed = parts.iter().zip(owners).map(|(part, owners)| SealedPart {
+            role: part.role.0,
+            owners,
+            blob: part.blob.clone(),
+        });
+        group.frame.records.push(JournalRecord { entry: bytes.clone(), sealed: sealed.collect() });
+        group.records.push(Arc::new(Record { entry: bytes, leaf, time_us: now_us, parts }));
+        if let Some(key) = event_key {
+            self.recent.insert(key, self.size);
+        }
+        self.prev = leaf;
+        self.time_us = now_us;
+        self.size += 1;
+        Ok(())
+    }
+
+    /// Everything of an event that depends on its position: slots, masks, keys of the period.
+    #[allow(clippy::type_complexity, reason = "three parallel results of one pass, used at one place")]
+    fn position(
+        &mut self,
+        event: Prepared,
+        now_us: u64,
+        group: &mut Group,
+    ) -> Result<(EntryBody, Vec<SealedBlob>, Vec<Vec<[u8; 8]>>), LedgerError> {
+        let slots = event
+            .persons
+            .iter()
+            .map(|person| self.slot_of(person, group))
+            .collect::<Result<Vec<_>, _>>()?;
+        let period: Period = keys::period_of(now_us);
+        let mut keys = event.open_keys;
+        keys.extend(event.person_keys.iter().map(|key| (key.facet, key.at(&self.shared, period))));
+        keys.sort_unstable();
+        keys.dedup();
+        let commitments = event.parts.iter().map(|part| (part.role, part.commitment)).collect();
+        let index = LogIndex(self.size);
+        let mut masked = Vec::with_capacity(event.parts.len());
+        let mut parts = Vec::with_capacity(event.parts.len());
+        for part in event.parts {
+            let owners: Vec<SlotNumber> = if part.owners.is_empty() {
+                vec![SlotNumber::LEDGER]
+            } else {
+                part.owners.iter().filter_map(|at| slots.get(usize::from(*at)).copied()).collect()
+            };
+            let mask = |(ordinal, slot): (u8, &SlotNumber)| {
+                self.shared.inbox.owners().mask(index, part.role, ordinal, *slot)
+            };
+            masked.push((0_u8..).zip(&owners).map(mask).collect());
+            parts.push(SealedBlob { role: part.role, owners, blob: part.blob });
+        }
+        let body = EntryBody::Event(EventBody {
+            event_key: event.event_key,
+            class: event.class,
+            keys,
+            parts: commitments,
+            producer: event.producer,
+            sequence: event.sequence,
+            signature: None,
+        });
+        Ok((body, parts, masked))
+    }
+
+    fn slot_of(&self, person: &Arc<Person>, group: &mut Group) -> Result<SlotNumber, LedgerError> {
+        if self.shared.directory.assign_slot(person)
+            && let Some(slot) = person.slot()
+        {
+            let wrapped = WrappedPerson {
+                slot,
+                directory_key: person.directory_key,
+                secret: person.secret().clone(),
+            };
+            group.frame.persons.push(wrapped.wrap(&self.shared.inbox, self.shared.id)?);
+            let key = *person.directory_key.as_bytes();
+            group.terms.push((slot.0, Term { facet: FACET_DIRECTORY, key }));
+        }
+        person.slot().ok_or_else(|| LedgerError::Setup("a person was given no vault slot".to_owned()))
+    }
+
+    /// Shows the durable group to readers: index first, so that a size once seen can be looked up.
+    fn publish_group(&self, group: &mut Group) -> Result<(), LedgerError> {
+        self.shared.index.add(group.frame.first_index, &group.terms)?;
+        self.shared.index.advance(self.size);
+        let mut tail = self.shared.tail.write().unwrap_or_else(PoisonError::into_inner);
+        tail.extend(std::mem::take(&mut group.records));
+        drop(tail);
+        self.shared.grown.notify_all();
+        Ok(())
+    }
+
+    fn answer(&self, group: Group) -> Result<(), LedgerError> {
+        let tail = self.shared.tail.read().unwrap_or_else(PoisonError::into_inner);
+        let size = TreeSize(tail.size());
+        let checkpoint: Option<Arc<str>> =
+            if group.committed.iter().any(|(submission, _)| submission.with_proof) {
+                let root = tail.root;
+                let checkpoint = Checkpoint { origin: self.shared.origin.clone(), size, root };
+                Some(Arc::from(checkpoint.sign(&self.shared.signer)?))
+            } else {
+                None
+            };
+        let mut answers = Vec::with_capacity(group.committed.len());
+        let ends: Vec<u64> =
+            group.committed.iter().skip(1).map(|(_, first)| *first).chain([size.0]).collect();
+        for ((submission, first), end) in group.committed.into_iter().zip(ends) {
+            let mut committed = Vec::new();
+            for index in first..end {
+                let Some(record) = tail.get(index) else { continue };
+                let proof = match &checkpoint {
+                    Some(checkpoint) if submission.with_proof => {
+                        let hashes =
+                            merkle::inclusion_proof(LogIndex(index), size, &EdgeNodes(&tail.edge))
+                                .map_err(|error| LedgerError::Setup(format!("proof: {error}")))?;
+                        Some(Proof { checkpoint: Arc::clone(checkpoint), hashes })
+                    }
+                    _ => None,
+                };
+                committed.push(Committed { index, record, proof });
+            }
+            answers.push((submission.reply, committed));
+        }
+        drop(tail);
+        for (reply, committed) in answers {
+            let _ = reply.send(Ok(Outcome::Committed(committed)));
+        }
+        Ok(())
+    }
+}
+
+/// The index rows of an entry.
+pub(crate) fn index_terms(
+    index: u64,
+    body: &EntryBody,
+    event_key: Option<Hash>,
+    terms: &mut Vec<(u64, Term)>,
+) {
+    if let Some(key) = event_key {
+        terms.push((index, Term { facet: FACET_EVENT_KEY, key: *key.as_bytes() }));
+    }
+    if let EntryBody::Event(event) = body {
+        for (facet, key) in &event.keys {
+            terms.push((index, Term { facet: facet.0, key: *key.as_bytes() }));
+        }
+    }
+}

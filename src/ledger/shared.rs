@@ -1,0 +1,230 @@
+//! What the ledger's threads and its readers share.
+//!
+//! In scope: the tail, the vault, the index and the ways to wait for one another. Out of scope:
+//! what each thread does. Invariants: `tail` is locked only for copying; nothing is awaited or
+//! written to disk under it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::clock::Clock;
+use crate::event::catalogue::Catalogue;
+use crate::event::custom::CustomType;
+use crate::event::entry::{Entry, EntryBody};
+use crate::event::keys::{LedgerId, MacKey};
+use crate::index::{FACET_EVENT_KEY, Index, Term};
+use crate::log::checkpoint::Checkpoint;
+use crate::log::hash::{Hash, TreeSize};
+use crate::log::note::{SigningKey, VerifierKey};
+use crate::log::tile::TileId;
+use crate::store::Storage;
+use crate::store::journal::Journal;
+use crate::vault::{DataKey, InboxKey, KeyTree};
+
+use super::cache::FileCache;
+use super::error::LedgerError;
+use super::persons::Directory;
+use super::sequencer::Message;
+use super::tail::Tail;
+use super::{LedgerOptions, Secrets};
+
+/// Called once, from the failing thread, when a write or flush has failed.
+pub type OnFatal = Box<dyn Fn(&LedgerError) + Send + Sync>;
+
+/// The ledger's HMAC keys with their padding already hashed.
+#[derive(Debug)]
+pub(crate) struct Macs {
+    pub(crate) event: MacKey,
+    pub(crate) read: MacKey,
+}
+
+/// The common ground of one ledger.
+pub(crate) struct Shared {
+    pub(crate) name: String,
+    pub(crate) origin: String,
+    pub(crate) id: LedgerId,
+    pub(crate) options: LedgerOptions,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) prefix: String,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) signer: SigningKey,
+    pub(crate) verifier: VerifierKey,
+    pub(crate) secrets: Secrets,
+    pub(crate) macs: Macs,
+    pub(crate) open_key: DataKey,
+    pub(crate) inbox: InboxKey,
+    pub(crate) tree: Arc<KeyTree>,
+    pub(crate) directory: Directory,
+    pub(crate) index: Arc<Index>,
+    pub(crate) catalogue: ArcSwap<Catalogue>,
+    /// Registered types in order; locked while one is registered, so that two get different codes.
+    pub(crate) customs: Mutex<Vec<CustomType>>,
+    pub(crate) settings: AtomicU64,
+    pub(crate) tail: RwLock<Tail>,
+    pub(crate) files: FileCache,
+    pub(crate) sender: SyncSender<Message>,
+    /// Signed note of the newest published checkpoint.
+    pub(crate) published: ArcSwap<String>,
+    /// The newest checkpoint signed for a reader, so that one size is signed once.
+    pub(crate) signed: Mutex<(u64, Arc<str>)>,
+    pub(crate) closing: AtomicBool,
+    pub(crate) stopped: AtomicBool,
+    pub(crate) on_fatal: OnFatal,
+    pub(crate) parked_journal: Mutex<Option<Journal>>,
+    pub(crate) waiting: Mutex<()>,
+    /// Signalled when the tail has grown or the ledger closes.
+    pub(crate) grown: Condvar,
+    /// Signalled when the fold has made room in the tail.
+    pub(crate) room: Condvar,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("name", &self.name)
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// `relative` under the ledger's directory.
+    pub(crate) fn path(&self, relative: &str) -> String {
+        format!("{}/{relative}", self.prefix)
+    }
+
+    /// Number of committed entries.
+    pub(crate) fn size(&self) -> u64 {
+        self.tail.read().unwrap_or_else(PoisonError::into_inner).size()
+    }
+
+    /// Number of committed entries and the root over them.
+    pub(crate) fn size_and_root(&self) -> (u64, Hash) {
+        let tail = self.tail.read().unwrap_or_else(PoisonError::into_inner);
+        (tail.size(), tail.root)
+    }
+
+    /// Index of the newest settings entry.
+    pub(crate) fn newest_settings(&self) -> u64 {
+        self.settings.load(Ordering::SeqCst)
+    }
+
+    /// The bytes of the entry at `index`, from memory or from its bundle file.
+    pub(crate) fn entry(&self, index: u64) -> Result<Arc<[u8]>, LedgerError> {
+        let record = self.tail.read().unwrap_or_else(PoisonError::into_inner).get(index);
+        if let Some(record) = record {
+            return Ok(Arc::from(record.entry.as_slice()));
+        }
+        self.files.entry(self, index)
+    }
+
+    /// A full hash tile from its file.
+    pub(crate) fn full_tile(&self, id: TileId) -> Result<Arc<[u8]>, LedgerError> {
+        self.files.tile(self, id)
+    }
+
+    /// The index at which an event key was recorded. The query index stores 8 bytes of a key; the
+    /// whole 32 bytes are compared with the entry, so a crafted collision finds nothing.
+    pub(crate) fn find_event(&self, event_key: &Hash) -> Result<Option<u64>, LedgerError> {
+        let term = Term { facet: FACET_EVENT_KEY, key: *event_key.as_bytes() };
+        for index in self.index.find(&term)? {
+            let bytes = self.entry(index)?;
+            let entry = Entry::decode(&bytes).map_err(|source| LedgerError::Entry { index, source })?;
+            if let EntryBody::Event(event) = entry.body
+                && event.event_key == *event_key
+            {
+                return Ok(Some(index));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sends to the sequencer without waiting; false where its queue is full or it has ended.
+    pub(crate) fn send(&self, message: Message) -> bool {
+        self.sender.try_send(message).is_ok()
+    }
+
+    /// Tells the sequencer, or the journal it left behind, that entries below `index` are durable.
+    pub(crate) fn trim_journal(&self, index: u64) -> Result<(), LedgerError> {
+        if let Err(TrySendError::Disconnected(_)) = self.sender.try_send(Message::Trim(index)) {
+            let mut parked = self.parked_journal.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(journal) = parked.as_mut() {
+                journal.trim_below(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the journal of a sequencer that has ended, for the fold's last trim.
+    pub(crate) fn sequencer_ended(&self, journal: Journal) {
+        *self.parked_journal.lock().unwrap_or_else(PoisonError::into_inner) = Some(journal);
+        self.grown.notify_all();
+    }
+
+    /// Stops the ledger for good: nothing more is acknowledged.
+    pub(crate) fn stop(&self, error: &LedgerError) {
+        if !self.stopped.swap(true, Ordering::SeqCst) {
+            (self.on_fatal)(error);
+        }
+        self.grown.notify_all();
+        self.room.notify_all();
+    }
+
+    /// True once a write has failed.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
+    /// Blocks the sequencer while the fold is far behind, so that memory stays bounded.
+    pub(crate) fn wait_for_room(&self, bytes_max: usize) {
+        loop {
+            if self.tail.read().unwrap_or_else(PoisonError::into_inner).weight_bytes() < bytes_max
+                || self.is_stopped()
+            {
+                return;
+            }
+            let guard = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(self.room.wait_timeout(guard, Duration::from_millis(50)));
+        }
+    }
+
+    /// Blocks the fold until `size` entries are committed, `timeout` has passed or the ledger
+    /// closes; true where it closes.
+    pub(crate) fn wait_for_growth(&self, size: u64, timeout: Duration) -> bool {
+        let guard = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.closing.load(Ordering::SeqCst) {
+            return true;
+        }
+        if self.size() < size && !self.is_stopped() {
+            drop(self.grown.wait_timeout(guard, timeout));
+        }
+        self.closing.load(Ordering::SeqCst)
+    }
+
+    /// Signs a durable size for a reader; Ed25519 is deterministic, so every signer agrees.
+    pub(crate) fn sign(&self, size: u64, root: Hash) -> Result<Arc<str>, LedgerError> {
+        let mut signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
+        if signed.0 != size || signed.1.is_empty() {
+            let checkpoint = Checkpoint { origin: self.origin.clone(), size: TreeSize(size), root };
+            *signed = (size, Arc::from(checkpoint.sign(&self.signer)?));
+        }
+        Ok(Arc::clone(&signed.1))
+    }
+
+    /// Signs `checkpoint` and puts it where readers find it.
+    pub(crate) fn publish(&self, checkpoint: &Checkpoint) -> Result<(), LedgerError> {
+        let note = checkpoint.sign(&self.signer)?;
+        self.storage.write_durable(&self.path("checkpoint"), note.as_bytes())?;
+        self.published.store(Arc::new(note));
+        Ok(())
+    }
+
+    /// Removes the partial files of a tile or bundle whose full file is durable.
+    pub(crate) fn remove_partials(&self, full_path: &str) -> Result<(), LedgerError> {
+        Ok(self.storage.remove_tree(&self.path(&format!("{full_path}.p")))?)
+    }
+}

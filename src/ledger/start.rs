@@ -1,0 +1,341 @@
+//! Making a ledger and starting one.
+//!
+//! In scope: the order in which parts are made or opened and threads begin. Out of scope: how files
+//! are read back ([`super::open`]). Invariant: no thread runs and nothing is signed before the
+//! recovered tree has been held against the published checkpoint.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, mpsc};
+
+use arc_swap::ArcSwap;
+use zeroize::Zeroizing;
+
+use crate::clock::{Clock, random_fill};
+use crate::event::catalogue::Catalogue;
+use crate::event::entry::{Entry, EntryBody};
+use crate::event::keys::{self, MacKey};
+use crate::index::{FACET_DIRECTORY, Index, IndexOptions, Term};
+use crate::log::checkpoint::{self, Checkpoint};
+use crate::log::hash::{Hash, TreeSize, empty_root};
+use crate::log::merkle;
+use crate::log::note::VerifierKey;
+use crate::store::Storage;
+use crate::store::journal::Journal;
+use crate::vault::{InboxKey, KeyTree, PersonSecret, Slot, SlotNumber};
+
+use super::cache::FileCache;
+use super::error::LedgerError;
+use super::fold::{Fold, FoldStart};
+use super::keys::LedgerKeys;
+use super::nodes::LedgerNodes;
+use super::open::{Files, Recovered};
+use super::persons::Directory;
+use super::sequencer::{Message, Sequencer, WAITING_SUBMISSIONS_MAX, index_terms};
+use super::shared::{Macs, OnFatal, Shared};
+use super::{Ledger, LedgerOptions, settings};
+
+/// Entries whose index rows are added in one call when the index is caught up.
+const CATCH_UP_ENTRIES: u64 = 4_096;
+
+/// Index rows merged in one step while catching up.
+const CATCH_UP_MERGE_POSTINGS: u64 = 1 << 20;
+
+/// What opening takes besides keys and options.
+pub struct Surroundings {
+    /// Where the ledger's files are.
+    pub storage: Arc<dyn Storage>,
+    /// Where the index, which is disposable, is kept.
+    pub index_dir: PathBuf,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Called once when a write has failed.
+    pub on_fatal: OnFatal,
+    /// Called with warnings for the operator.
+    pub on_warning: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+impl std::fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Surroundings").field("index_dir", &self.index_dir).finish_non_exhaustive()
+    }
+}
+
+fn prefix_of(name: &str) -> String {
+    format!("ledgers/{name}")
+}
+
+fn vault_of(name: &str) -> String {
+    format!("vault/{name}")
+}
+
+impl Ledger {
+    /// Makes an empty ledger: its vault with the ledger's own secrets, and a checkpoint of size 0.
+    ///
+    /// # Errors
+    /// Where there is one already, or a file cannot be written.
+    pub fn create(storage: &Arc<dyn Storage>, name: &str, keys: LedgerKeys) -> Result<(), LedgerError> {
+        let checkpoint_path = format!("{}/checkpoint", prefix_of(name));
+        if storage.exists(&checkpoint_path)? {
+            return Err(LedgerError::Setup(format!("a ledger named {name} exists here already")));
+        }
+        let tree = KeyTree::create(Arc::clone(storage), &vault_of(name), keys.custody)?;
+        let mut own = Vec::new();
+        for slot in [SlotNumber::LEDGER, SlotNumber::INBOX] {
+            let mut secret = Zeroizing::new([0_u8; 32]);
+            random_fill(&mut *secret)?;
+            own.push((slot, Slot::key(secret)));
+        }
+        tree.put(&own)?;
+        let origin = keys.signer.name().to_owned();
+        let checkpoint = Checkpoint { origin, size: TreeSize(0), root: empty_root() };
+        storage.write_durable(&checkpoint_path, checkpoint.sign(&keys.signer)?.as_bytes())?;
+        storage.sync_round()?;
+        tree.synced()?;
+        Ok(())
+    }
+
+    /// Opens a ledger and starts its threads. A ledger without entries gets its settings entry.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damage`] where files disagree with what was signed, and what reading reports.
+    pub fn open(
+        name: &str,
+        keys: LedgerKeys,
+        options: LedgerOptions,
+        around: Surroundings,
+    ) -> Result<Self, LedgerError> {
+        let storage = Arc::clone(&around.storage);
+        if !storage.exists(&format!("{}/checkpoint", prefix_of(name)))?
+            && storage.list(&vault_of(name))?.is_empty()
+        {
+            return Err(LedgerError::NoSuchLedger { name: name.to_owned() });
+        }
+        let id = keys::ledger_id(keys.signer.name());
+        let tree = Arc::new(KeyTree::open(Arc::clone(&storage), &vault_of(name), keys.custody)?);
+        let own = |slot: SlotNumber, what: &str| {
+            let missing =
+                || LedgerError::Setup(format!("the vault lacks {what}; restore the vault directory"));
+            tree.get(slot)?.ok_or_else(missing)
+        };
+        let open_key =
+            PersonSecret::from_bytes(*own(SlotNumber::LEDGER, "the ledger's own secret")?.secret);
+        let inbox = InboxKey::from_bytes(&own(SlotNumber::INBOX, "the inbox key")?.secret);
+        let prefix = prefix_of(name);
+        let published = read_published(&*storage, &prefix, &keys.signer.verifier())?;
+        let known_size = published.as_ref().map_or(0, |checkpoint| checkpoint.size.0);
+        let (journal, from_journal) =
+            Journal::open(Arc::clone(&storage), &format!("{prefix}/journal"), id.0, known_size)?;
+        if let Some(cut) = &from_journal.cut {
+            (around.on_warning)(&format!(
+                "cut {} bytes of an unfinished write off {} at byte {}; nothing acknowledged was in them",
+                cut.bytes, cut.file, cut.offset
+            ));
+        }
+        let files = Files { storage: &*storage, prefix: &prefix, ledger: id };
+        let recovered = files.recover(from_journal.frames, journal.first_index(), &tree, &inbox)?;
+        let index = open_index(&around, recovered.tail.size())?;
+        let verifier = keys.signer.verifier();
+        let next_slot = tree.next_person_slot()?.0;
+        let directory =
+            Directory::new(&keys.secrets.directory, Arc::clone(&index), Arc::clone(&tree), next_slot);
+        let macs =
+            Macs { event: MacKey::new(&keys.secrets.event), read: MacKey::new(&keys.secrets.read) };
+        let (sender, inbox_receiver) = mpsc::sync_channel(WAITING_SUBMISSIONS_MAX);
+        let Recovered { tail, upper, folded, persons, registered_through, settings } = recovered;
+        let shared = Arc::new(Shared {
+            name: name.to_owned(),
+            origin: keys.signer.name().to_owned(),
+            id,
+            options,
+            storage: Arc::clone(&storage),
+            prefix: prefix.clone(),
+            clock: around.clock,
+            signer: keys.signer,
+            verifier,
+            secrets: keys.secrets,
+            macs,
+            open_key: open_key.data_key(),
+            inbox,
+            tree,
+            directory,
+            index,
+            catalogue: ArcSwap::from_pointee(builtin_catalogue()?),
+            customs: Mutex::new(Vec::new()),
+            settings: AtomicU64::new(settings.unwrap_or(0)),
+            tail: RwLock::new(tail),
+            files: FileCache::default(),
+            sender,
+            published: ArcSwap::from_pointee(String::new()),
+            signed: Mutex::new((0, Arc::from(""))),
+            closing: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            on_fatal: around.on_fatal,
+            parked_journal: Mutex::new(None),
+            waiting: Mutex::new(()),
+            grown: Condvar::new(),
+            room: Condvar::new(),
+        });
+        match published {
+            Some(checkpoint) => check_published(&shared, &checkpoint)?,
+            None => (around.on_warning)(
+                "the published checkpoint is missing; it is signed again from the log",
+            ),
+        }
+        for person in persons {
+            shared.directory.restore(person);
+        }
+        catch_up_index(&shared)?;
+        for slot in registered_through..shared.directory.next_slot() {
+            shared.directory.restore_unregistered(SlotNumber(slot))?;
+        }
+        if let Some(newest) = settings {
+            let (catalogue, customs) = settings::catalogue_at(newest, |index| shared.entry(index))?;
+            shared.catalogue.store(Arc::new(catalogue));
+            *shared.customs.lock().unwrap_or_else(PoisonError::into_inner) = customs;
+        }
+        let start = FoldStart { folded, upper, registered_through };
+        let ledger = Self::run(shared, journal, inbox_receiver, start)?;
+        ledger.write_genesis()?;
+        Ok(ledger)
+    }
+
+    fn run(
+        shared: Arc<Shared>,
+        journal: Journal,
+        receiver: mpsc::Receiver<Message>,
+        start: FoldStart,
+    ) -> Result<Self, LedgerError> {
+        let sequencer = Sequencer::new(Arc::clone(&shared), journal);
+        let mut fold = Fold::new(Arc::clone(&shared), start);
+        fold.publish()?;
+        let spawn = |name: String, work: Box<dyn FnOnce() + Send>| {
+            let started = std::thread::Builder::new().name(name).spawn(work);
+            started.map_err(|error| LedgerError::Setup(format!("no thread could be started: {error}")))
+        };
+        let threads = vec![
+            spawn(format!("{}-seq", shared.name), Box::new(move || sequencer.run(&receiver)))?,
+            spawn(format!("{}-fold", shared.name), Box::new(move || fold.run()))?,
+        ];
+        Ok(Self { shared, threads: Mutex::new(threads) })
+    }
+
+    /// Entry 0 of a new ledger.
+    fn write_genesis(&self) -> Result<(), LedgerError> {
+        if self.shared.size() > 0 {
+            return Ok(());
+        }
+        let body = settings::genesis(
+            &self.shared.origin,
+            &self.shared.verifier.to_string(),
+            &self.shared.secrets,
+            &self.shared.catalogue.load(),
+            self.shared.options.skew_max_ms,
+        );
+        self.append_system(EntryBody::Settings(body)).map(|_| ())
+    }
+}
+
+fn builtin_catalogue() -> Result<Catalogue, LedgerError> {
+    Catalogue::builtin().map_err(|error| LedgerError::Setup(error.to_string()))
+}
+
+fn open_index(around: &Surroundings, size: u64) -> Result<Arc<Index>, LedgerError> {
+    let options = || IndexOptions::new(crate::store::rename_aside);
+    let (index, report) = Index::open(&around.index_dir, options())?;
+    if let Some(rebuilt) = &report.rebuilt {
+        (around.on_warning)(&format!("the index is rebuilt from the log: {}", rebuilt.reason));
+    }
+    if report.watermark <= size {
+        return Ok(Arc::new(index));
+    }
+    (around.on_warning)("the index is rebuilt from the log: it knew entries that the log does not have");
+    index.condemn()?;
+    index.close()?;
+    drop(index);
+    let (index, _) = Index::open(&around.index_dir, options())?;
+    Ok(Arc::new(index))
+}
+
+/// The published checkpoint, where there is one.
+fn read_published(
+    storage: &dyn Storage,
+    prefix: &str,
+    verifier: &VerifierKey,
+) -> Result<Option<Checkpoint>, LedgerError> {
+    let file = format!("{prefix}/checkpoint");
+    let Some(bytes) = storage.read(&file)? else { return Ok(None) };
+    let opened = checkpoint::open(&bytes, verifier);
+    opened.map(Some).map_err(|error| LedgerError::Damage { file, what: error.to_string() })
+}
+
+/// Holds the recovered tree against the published checkpoint.
+fn check_published(shared: &Shared, published: &Checkpoint) -> Result<(), LedgerError> {
+    let damage = |what: String| LedgerError::Damage { file: shared.path("checkpoint"), what };
+    let size = shared.size();
+    if published.size.0 > size {
+        return Err(damage(format!("signed for {} entries, but the log has {size}", published.size)));
+    }
+    let root = merkle::root(published.size, &LedgerNodes(shared))?;
+    if root != published.root {
+        return Err(damage(format!("the first {} entries have another root", published.size)));
+    }
+    Ok(())
+}
+
+/// Adds to the index what it does not have yet: entries above its watermark, and persons.
+fn catch_up_index(shared: &Shared) -> Result<(), LedgerError> {
+    let size = shared.size();
+    let mut at = shared.index.watermark();
+    while at < size {
+        let end = size.min(at + CATCH_UP_ENTRIES);
+        let mut terms = Vec::new();
+        for index in at..end {
+            let bytes = shared.entry(index)?;
+            let entry = Entry::decode(&bytes).map_err(|source| LedgerError::Entry { index, source })?;
+            let event_key = match &entry.body {
+                EntryBody::Event(event) => Some(event.event_key),
+                _ => None,
+            };
+            index_terms(index, &entry.body, event_key, &mut terms);
+        }
+        shared.index.add(at, &terms)?;
+        shared.index.advance(end);
+        at = end;
+        if shared.index.memory_postings() > 1 << 18 {
+            shared.index.flush()?;
+            shared.index.maintain(CATCH_UP_MERGE_POSTINGS)?;
+        }
+    }
+    catch_up_persons(shared)
+}
+
+/// Persons are indexed in slot order together with entries, so those that are missing are the last.
+fn catch_up_persons(shared: &Shared) -> Result<(), LedgerError> {
+    let key_of = |slot: u64| -> Result<Option<Hash>, LedgerError> {
+        Ok(shared.directory.by_slot(SlotNumber(slot))?.map(|person| person.directory_key))
+    };
+    let is_indexed = |slot: u64| -> Result<bool, LedgerError> {
+        let Some(key) = key_of(slot)? else { return Ok(true) };
+        let term = Term { facet: FACET_DIRECTORY, key: *key.as_bytes() };
+        Ok(shared.index.find(&term)?.contains(&slot))
+    };
+    let end = shared.directory.next_slot();
+    let (mut low, mut high) = (SlotNumber::FIRST_PERSON.0, end);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if is_indexed(middle)? {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    let mut terms = Vec::new();
+    for slot in low..end {
+        if let Some(key) = key_of(slot)? {
+            terms.push((slot, Term { facet: FACET_DIRECTORY, key: *key.as_bytes() }));
+        }
+    }
+    shared.index.add(shared.size(), &terms)?;
+    Ok(())
+}
