@@ -16,9 +16,11 @@
 
 mod content;
 mod keys;
+mod mapping;
 
 use std::fmt;
 
+use crate::event::catalogue::Catalogue;
 use crate::event::entry::Kind;
 use crate::event::keys::{PersonFacet, ledger_id};
 use crate::log::checkpoint::{self, Checkpoint};
@@ -78,6 +80,8 @@ pub struct Context<'a> {
     pub reader: Option<&'a ReaderKeys>,
     /// Facet secrets of persons, from registrations the caller verified.
     pub persons: &'a [PersonFacet],
+    /// The catalogue whose hash the ledger's settings commit to, for the mapping check.
+    pub catalogue: Option<&'a Catalogue>,
     /// A published checkpoint to compare with.
     pub published: Option<Published<'a>>,
     /// The entry a bare `.tlog-proof` is about.
@@ -88,7 +92,7 @@ impl<'a> Context<'a> {
     /// Nothing but the key.
     #[must_use]
     pub fn new(key: &'a VerifierKey) -> Self {
-        Self { key, reader: None, persons: &[], published: None, entry: None }
+        Self { key, reader: None, persons: &[], catalogue: None, published: None, entry: None }
     }
 }
 
@@ -197,8 +201,9 @@ fn check_entry(receipt: &Receipt, full: &FullReceipt, report: &mut Report, conte
         report.push("entry", Verdict::Failed, "the entry is not an event");
         return;
     };
-    content::check(receipt, full, &view, event, context, report);
+    let opened = content::check(receipt, full, &view, event, context, report);
     keys::check(&full.openings, &view, event, context, report);
+    mapping::check(&view, event, &opened, context, report);
 }
 
 /// Decodes an entry and reports on what binds it to its place. Entries that are not of this format
