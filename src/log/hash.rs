@@ -1,6 +1,6 @@
 //! SHA-256 hashes of the log, and the numbers that address it.
 //!
-//! In scope: the [`Hash`] type and its spellings, the domain-separated leaf and node hashes of
+//! In scope: the [`struct@Hash`] type and its spellings, the domain-separated leaf and node hashes of
 //! RFC 6962 section 2.1, [`LogIndex`] and [`TreeSize`]. Out of scope: trees ([`super::merkle`]) and
 //! keyed hashes (`event::keys`). Invariants: a leaf is never mistaken for a node (prefix bytes
 //! 0x00 and 0x01); each hash has exactly one hexadecimal and one base64 spelling; nothing here

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::CustomDeclaration;
 use super::path::Path;
 use super::rules::{Condition, Field, Pass, Rule, Source, Table, Test, TimeFormat, TimeSource};
+use crate::event::custom::{CustomError, CustomType};
 use crate::event::json::{self, JsonLimits, Object, Value};
 use crate::event::limits::{DEPTH_MAX, EVENT_BYTES_MAX, SOURCE_CHARS_MAX};
 
@@ -35,9 +35,18 @@ pub enum MappingError {
     /// A value, condition or rule says nothing, or two things at once.
     #[error("{0} must say exactly one thing")]
     Ambiguous(&'static str),
-    /// The custom type's name, its schema or the envelope's source are refused.
-    #[error("{0}")]
-    Custom(&'static str),
+    /// The envelope's source is empty or too long.
+    #[error("the source must have 1 to {max} characters")]
+    Source {
+        /// The limit.
+        max: usize,
+    },
+    /// The custom type's schema is not JSON.
+    #[error("the custom type's schema is not JSON")]
+    Schema,
+    /// The custom type's fields are refused.
+    #[error("the custom type: {0}")]
+    Custom(CustomError),
 }
 
 /// A mapping file, compiled.
@@ -51,7 +60,7 @@ pub(super) struct Compiled {
     pub(super) time: Vec<TimeSource>,
     pub(super) resource: Option<Source>,
     pub(super) rules: Vec<Rule>,
-    pub(super) custom: CustomDeclaration,
+    pub(super) custom: CustomType,
     pub(super) custom_fields: Vec<Field>,
 }
 
@@ -170,7 +179,7 @@ pub(super) fn compile(toml: &str) -> Result<Compiled, MappingError> {
         toml::from_str(toml).map_err(|error| MappingError::Syntax(error.to_string()))?;
     let source_length = form.source.chars().count();
     if source_length == 0 || source_length > SOURCE_CHARS_MAX {
-        return Err(MappingError::Custom("the source must have 1 to 256 characters"));
+        return Err(MappingError::Source { max: SOURCE_CHARS_MAX });
     }
     let tables = form.tables.into_iter().map(|(name, table)| (name, Arc::new(table))).collect();
     let mut names = Names { tables, values: BTreeMap::new() };
@@ -190,7 +199,7 @@ pub(super) fn compile(toml: &str) -> Result<Compiled, MappingError> {
         resource: form.resource.map(|value| names.source(value)).transpose()?,
         rules: form.rule.into_iter().map(|rule| names.rule(rule)).collect::<Result<_, _>>()?,
         custom_fields: names.fields(form.custom.data)?,
-        custom: declaration(form.custom.r#type, &form.custom.schema, form.custom.fields)?,
+        custom: custom_type(&form.custom.r#type, &form.custom.schema, form.custom.fields)?,
     })
 }
 
@@ -230,27 +239,22 @@ fn condition(form: ConditionForm) -> Result<Condition, MappingError> {
     }
 }
 
-fn declaration(
-    type_name: String,
+fn custom_type(
+    name: &str,
     schema: &str,
     fields: BTreeMap<String, BTreeMap<String, String>>,
-) -> Result<CustomDeclaration, MappingError> {
-    if !type_name.starts_with("x-") {
-        return Err(MappingError::Custom("a custom type's name starts with `x-`"));
-    }
+) -> Result<CustomType, MappingError> {
     let limits = JsonLimits { depth_max: DEPTH_MAX, bytes_max: EVENT_BYTES_MAX };
-    let Ok(Value::Object(schema)) = json::parse(schema.as_bytes(), &limits) else {
-        return Err(MappingError::Custom("the custom type's schema must be a JSON object"));
-    };
+    let schema = json::parse(schema.as_bytes(), &limits).map_err(|_| MappingError::Schema)?;
     let text = |(key, text): (String, String)| (key, Value::String(text));
     let field = |(name, field): (String, BTreeMap<_, _>)| {
         (name, Value::Object(field.into_iter().map(text).collect()))
     };
     let mut registration = Object::new();
-    registration.insert("name", type_name.as_str());
+    registration.insert("name", name);
     registration.insert("schema", schema);
     registration.insert("fields", fields.into_iter().map(field).collect::<Object>());
-    Ok(CustomDeclaration { type_name, registration })
+    CustomType::from_value(&Value::Object(registration)).map_err(MappingError::Custom)
 }
 
 /// What a file defines for use by name.

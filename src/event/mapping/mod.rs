@@ -22,9 +22,10 @@ mod rules;
 use self::file::Compiled;
 use self::lax::{LaxError, Node};
 use self::rules::fill;
+use super::custom::CustomType;
 use super::envelope::{self, Event, Raw};
 use super::error::EventErrorKind;
-use super::json::Object;
+use super::json::{Object, Value};
 use super::limits::{RAW_BYTES_MAX, SUBJECT_CHARS_MAX};
 use crate::log::hash::sha256;
 
@@ -121,15 +122,6 @@ impl From<LaxError> for Refusal {
     }
 }
 
-/// A custom type that a mapping's events need on the ledger.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CustomDeclaration {
-    /// The type's name, `x-…`.
-    pub type_name: String,
-    /// Its registration: `{"name", "schema", "fields": {"f": {"owner" | "identifies" | "facet": …}}}`.
-    pub registration: Object,
-}
-
 /// A mapping.
 #[derive(Debug)]
 pub struct Mapping {
@@ -180,8 +172,9 @@ impl Mapping {
         &self.own.name
     }
 
-    /// The custom types that must be registered before its events are appended.
-    pub fn custom_types(&self) -> impl Iterator<Item = &CustomDeclaration> {
+    /// The custom types that must be registered before its events are appended, those for records that
+    /// go to `generic` included. Registering checks them as it does any other.
+    pub fn custom_types(&self) -> impl Iterator<Item = &CustomType> {
         std::iter::once(&self.own.custom)
             .chain(self.fallback.as_ref().map(|fallback| &fallback.own.custom))
     }
@@ -272,7 +265,7 @@ impl Mapping {
         }
         let mut data = Object::new();
         fill(&mut data, &self.own.custom_fields, record);
-        let event = self.event(&self.own.custom.type_name, data, record, bytes);
+        let event = self.event(&self.own.custom.name, data, record, bytes);
         Mapped { event, class: Class::Custom, note }
     }
 
@@ -280,7 +273,9 @@ impl Mapping {
         let time = self.own.time.iter().find_map(|time| time.time(record));
         let (time, time_us) = time.map_or((None, None), |(text, us)| (Some(text), Some(us)));
         let resource = self.own.resource.as_ref().and_then(|source| source.value(record));
-        let resource = resource.and_then(|value| value.as_str().map(str::to_owned));
+        let said = |text: &str| data.iter().any(|(_, value)| value.as_str() == Some(text));
+        let fits = |text: &&str| text.chars().count() <= SUBJECT_CHARS_MAX && !said(text);
+        let subject = resource.as_ref().and_then(Value::as_str).filter(fits).map(str::to_owned);
         Event {
             id: id(bytes),
             source: self.own.source.clone(),
@@ -288,7 +283,7 @@ impl Mapping {
             time,
             time_us,
             sequence: None,
-            subject: resource.filter(|text| text.chars().count() <= SUBJECT_CHARS_MAX),
+            subject,
             attributes: Object::new(),
             data,
             raw: Some(Raw { content_type: RAW_CONTENT_TYPE.to_owned(), bytes: bytes.to_vec() }),

@@ -5,7 +5,7 @@
 //!
 //! Invariants: the same content gives the same parts and terms, whatever the order of its members;
 //! every member lies in exactly one part; the open part and the open terms hold no value that the
-//! catalogue takes for a person's; [`merge`] of all parts is the event that was [`split`].
+//! catalogue takes for a person's; [`merge()`] of all parts is the event that was [`split`].
 //!
 //! # Where things lie
 //! * A part is made of whole attributes and whole top-level fields of `data`. Only `set` of a
