@@ -70,6 +70,11 @@ impl Catalogue {
         Ok(())
     }
 
+    /// Whether a member of a correction may name a person.
+    pub(crate) fn may_identify(&self, name: &str) -> bool {
+        self.declarations.get(name).is_some_and(|declared| declared.iter().any(Field::may_identify))
+    }
+
     /// Where a member of a correction lies: where the strictest of the types that declare such a
     /// field puts it. What any type takes as an identifier is one; what hangs on another field
     /// demands that field beside it.

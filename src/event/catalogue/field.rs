@@ -249,6 +249,11 @@ impl Field {
         }
     }
 
+    /// Whether its value names a person in some events and none in others.
+    pub(crate) fn may_identify(&self) -> bool {
+        matches!(self.identity, Identity::When { .. })
+    }
+
     /// Whether the values are moments in time and nothing else.
     pub(crate) fn is_moment(&self) -> bool {
         let moment = |kind: &FieldKind| matches!(kind, FieldKind::Date | FieldKind::Timestamp);

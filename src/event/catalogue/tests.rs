@@ -128,6 +128,16 @@ fn types_are_those_of_the_taxonomy() {
     assert_eq!(catalogue.by_class(ClassCode(29)).unwrap().name, "attestation");
 }
 
+/// Events stay in a ledger for ever, and so does the hash of the catalogue they were taken under. This
+/// fails when the data changes; raise `version` in `types.toml` with a change that is meant.
+#[test]
+fn version_1_is_what_it_was() {
+    let catalogue = builtin();
+    assert_eq!(catalogue.version(), 1);
+    let expected = "4ae9f71308982b0eee7ea213cb89e60e79d51b543249fe5a6e032d5930e2e9e3";
+    assert_eq!(catalogue.sha256().to_string(), expected);
+}
+
 #[test]
 fn every_type_takes_its_full_and_its_least_data_and_misses_what_is_required() {
     let catalogue = builtin();

@@ -13,7 +13,8 @@
 //!   where it would lie there.
 //! * Persons are numbered by namespace in the catalogue's order of fields. Two fields that name the
 //!   same person share one part.
-//! * `to` names a person when `to_kind` is `subject` or `user`, and is then no recipient term.
+//! * `to` names a person when `to_kind` is `subject` or `user`, and whatever `to_kind` is when it is the
+//!   identifier of a person whom another field names. It is then no recipient term.
 //! * A correction's personal members need an owner: without `subject` they are refused.
 //! * Country terms are in upper case; bodies keep what was sent.
 
@@ -149,8 +150,16 @@ struct Placed<'a> {
     place: Place,
     facet: Option<Facet>,
     country: bool,
+    /// Whether it names a person in some events.
+    may_identify: bool,
     /// The field whose member it is.
     inside: Option<&'a str>,
+}
+
+impl<'a> Placed<'a> {
+    fn new(name: &'a str, value: &'a Value, place: Place) -> Self {
+        Self { name, value, place, facet: None, country: false, may_identify: false, inside: None }
+    }
 }
 
 /// Every member with its place: declared fields in the catalogue's order, then the others.
@@ -163,28 +172,48 @@ fn place_fields<'a>(
     for field in &event_type.fields {
         let member = event.data.iter().find(|(name, _)| *name == field.name);
         let Some((name, value)) = member else { continue };
-        let facet = field.facet;
         if let (true, Some(set)) = (field.amends, value.as_object().filter(|set| !set.is_empty())) {
             let mut members: Vec<(&str, &Value)> = set.iter().collect();
             members.sort_unstable_by_key(|(name, _)| *name);
             for (inner, value) in members {
                 let place = catalogue.place_amendment(inner, value, set)?;
+                let may_identify = catalogue.may_identify(inner);
                 let inside = Some(name);
-                placed.push(Placed { name: inner, value, place, facet: None, country: false, inside });
+                placed.push(Placed { may_identify, inside, ..Placed::new(inner, value, place) });
             }
         } else {
             // The field that an identity hangs on is a required one of the same type.
             let place = field.place(&event.data).unwrap_or(Place::Owned(Owner::Person));
-            placed.push(Placed { name, value, place, facet, country: field.country, inside: None });
+            let (facet, country, may_identify) = (field.facet, field.country, field.may_identify());
+            placed.push(Placed { facet, country, may_identify, ..Placed::new(name, value, place) });
         }
     }
     if let Undeclared::Owned(owner) = event_type.undeclared {
-        for (name, value) in event.data.iter().filter(|(name, _)| event_type.field(name).is_none()) {
-            let place = Place::Owned(owner);
-            placed.push(Placed { name, value, place, facet: None, country: false, inside: None });
+        let undeclared = event.data.iter().filter(|(name, _)| event_type.field(name).is_none());
+        placed.extend(undeclared.map(|(name, value)| Placed::new(name, value, Place::Owned(owner))));
+    }
+    find_namesakes(&mut placed);
+    Ok(placed)
+}
+
+/// Takes a value for an identifier if it is that of a person whom another field names and its field
+/// can name one: a transfer to the subject may be marked as one to a marketer by mistake.
+fn find_namesakes<'a>(placed: &mut [Placed<'a>]) {
+    let identifier = |member: &Placed<'a>| match member.place {
+        Place::Identifier(_) => Some((member.place, member.value)),
+        Place::Owned(_) => None,
+    };
+    if !placed.iter().any(|member| member.may_identify) {
+        return;
+    }
+    let known: Vec<(Place, &'a Value)> = placed.iter().filter_map(identifier).collect();
+    for member in placed.iter_mut().filter(|member| member.may_identify) {
+        if let (Place::Owned(_), Some((place, _))) =
+            (member.place, known.iter().find(|(_, id)| *id == member.value))
+        {
+            member.place = *place;
         }
     }
-    Ok(placed)
 }
 
 /// The persons of an event, in order of their roles.

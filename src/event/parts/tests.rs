@@ -110,7 +110,9 @@ fn a_recipient_who_is_a_person_is_nowhere_in_the_open() {
     assert!(body(&other, "subject").contains("US-CA"), "the first subject is that of the event");
     let user = to("bob", "user");
     assert_eq!(roles(&user), ["open", "subject", "actor"]);
-    for split in [same, other, user] {
+    let mistaken = to("s1", "marketer");
+    assert_eq!(mistaken.parts.get(1), same.parts.get(1));
+    for split in [same, other, user, mistaken] {
         assert!(!terms_of(&split).iter().any(|term| term.starts_with("recipient")));
         assert!(!body(&split, "open").contains(r#""to":"#));
     }
