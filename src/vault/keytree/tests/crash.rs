@@ -165,6 +165,34 @@ fn a_process_killed_without_power_loss_finds_its_writes() {
 }
 
 #[test]
+fn a_put_that_fails_without_a_crash_can_be_made_again() {
+    let batch = batch_of(&[(5, 1), (70, 1), (300_000, 1), (300_064, 1)]);
+    for failing in 0.. {
+        assert!(failing < 100, "a put never succeeds");
+        let machine = Machine::new();
+        let tree = machine.create().unwrap();
+        tree.put(&batch_of(&[(1, 1), (64, 1)])).unwrap();
+        machine.fail_once_after(failing);
+        let result = tree.put(&batch);
+        for number in [1, 64] {
+            assert_eq!(tree.get(SlotNumber(number)).unwrap(), Some(slot(number, 1)));
+        }
+        for (number, held) in &batch {
+            assert!(tree.get(*number).unwrap().is_none_or(|found| found == *held), "write {failing}");
+        }
+        tree.put(&batch).unwrap();
+        drop(tree);
+        let tree = machine.restart(failing).open().unwrap();
+        for (number, held) in &batch {
+            assert_eq!(tree.get(*number).unwrap().as_ref(), Some(held), "write {failing}");
+        }
+        if result.is_ok() {
+            break;
+        }
+    }
+}
+
+#[test]
 fn after_a_failed_rotation_the_tree_wants_to_be_opened_anew() {
     let machine = Machine::new();
     let tree = machine.create().unwrap();

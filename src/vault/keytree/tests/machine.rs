@@ -32,6 +32,8 @@ pub(super) struct Disk {
     changes: u64,
     /// Whether the change during which the power fails is done all the same.
     is_last_done: bool,
+    /// Whether the failure passes, like that of a full disk, instead of being the last.
+    is_passing: bool,
     is_dead: bool,
 }
 
@@ -88,6 +90,13 @@ impl Machine {
         disk.is_last_done = is_last_done;
     }
 
+    /// One change fails after `changes` more, and those after it succeed again.
+    pub(super) fn fail_once_after(&self, changes: u64) {
+        let mut disk = self.0.lock().unwrap();
+        disk.left = Some(changes);
+        disk.is_passing = true;
+    }
+
     pub(super) fn changes(&self) -> u64 {
         self.0.lock().unwrap().changes
     }
@@ -129,7 +138,8 @@ impl Machine {
         disk.changes += 1;
         match disk.left {
             Some(0) => {
-                disk.is_dead = true;
+                disk.left = None;
+                disk.is_dead = !disk.is_passing;
                 if disk.is_last_done {
                     apply(&mut disk);
                 }
