@@ -92,6 +92,9 @@ pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, SecretFile
 ///
 /// The bytes are written under another name and linked to `path`, which fails where `path` exists:
 /// a crash leaves the whole file or none.
+///
+/// # Errors
+/// [`SecretFileError::Exists`] where `path` exists; else what the operating system reports.
 pub fn create(path: &Path, bytes: &[u8]) -> Result<(), SecretFileError> {
     let dir = dir_of(path);
     fs::DirBuilder::new()
