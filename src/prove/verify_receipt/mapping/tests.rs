@@ -17,8 +17,8 @@ use crate::prove::verify_receipt::{ReaderKeys, verify_receipt};
 use zeroize::Zeroizing;
 
 const EVENT: &str = r#"{"specversion":"1.0","id":"e-3","source":"o/p","type":"data.transferred",
-    "sequence":"42","data":{"subject":"s1","to":"AWS","to_kind":"processor","direction":"out","categories":["contact"],
-    "purpose":"hosting","dest_country":"de"}}"#;
+    "sequence":"42","data":{"subject":"s1","to":"AWS","to_kind":"processor","direction":"out",
+    "categories":["contact"],"purpose":"hosting","dest_country":"de"}}"#;
 
 /// The body and parts a ledger makes of the event, the receipt's key openings beside them.
 fn made() -> (EventBody, Vec<StoredPart>, Vec<KeyOpening>) {
