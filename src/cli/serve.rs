@@ -54,6 +54,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
         let options = LedgerOptions {
             publish_interval_ms: config.publish_interval_ms,
             skew_max_ms: config.skew_max_ms,
+            ..LedgerOptions::default()
         };
         let around = Surroundings {
             storage: Arc::clone(&storage),

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, header};
 
 use crate::event::envelope::{self, Event};
 use crate::event::error::EventError;
-use crate::event::limits::{REQUEST_BYTES_MAX, REQUEST_EVENTS_MAX, STRUCTURED_BYTES_MAX};
+use crate::event::limits::{REQUEST_EVENTS_MAX, STRUCTURED_BYTES_MAX};
 
 use super::problem::{self, Problem};
 
@@ -64,11 +64,10 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body, bytes_max: usize) -> R
 }
 
 /// Parses the events of a request.
-pub(crate) async fn events(headers: &HeaderMap, body: Body) -> Result<Events, Problem> {
+pub(crate) fn events(headers: &HeaderMap, bytes: &[u8]) -> Result<Events, Problem> {
     let content_type = headers.get(header::CONTENT_TYPE).map_or(Ok(""), |value| value.to_str());
     let content_type =
         content_type.unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-    let bytes = read(headers, body, REQUEST_BYTES_MAX).await?;
     let batch = |parsed: Result<Vec<Result<Event, EventError>>, EventError>| {
         parsed.map(Events::Many).map_err(|error| of_event(&error))
     };
@@ -77,7 +76,7 @@ pub(crate) async fn events(headers: &HeaderMap, body: Body) -> Result<Events, Pr
             .iter()
             .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
             .collect();
-        return Ok(Events::One(envelope::parse_binary(&pairs, &bytes)));
+        return Ok(Events::One(envelope::parse_binary(&pairs, bytes)));
     }
     match content_type.as_str() {
         "application/json" | "application/cloudevents+json" => {
@@ -87,10 +86,10 @@ pub(crate) async fn events(headers: &HeaderMap, body: Body) -> Result<Events, Pr
                 return Err(Problem::new(problem::EVENT_TOO_LARGE, detail)
                     .with("limit_bytes", STRUCTURED_BYTES_MAX));
             }
-            Ok(Events::One(envelope::parse_structured(&bytes)))
+            Ok(Events::One(envelope::parse_structured(bytes)))
         }
-        "application/cloudevents-batch+json" => batch(envelope::parse_batch(&bytes)),
-        "application/x-ndjson" | "application/ndjson" => batch(envelope::parse_ndjson(&bytes)),
+        "application/cloudevents-batch+json" => batch(envelope::parse_batch(bytes)),
+        "application/x-ndjson" | "application/ndjson" => batch(envelope::parse_ndjson(bytes)),
         _ => Err(Problem::new(
             problem::UNSUPPORTED_MEDIA_TYPE,
             format!("`Content-Type` must be {EVENT_TYPES}"),

@@ -9,11 +9,15 @@ use crate::event::entry::EntryError;
 use crate::event::error::EventError;
 use crate::index::IndexError;
 use crate::log::checkpoint::CheckpointError;
+use crate::log::merkle::BuildError;
+
 use crate::store::StoreError;
 use crate::store::journal::JournalError;
 use crate::store::sealed::SealedError;
 use crate::store::state::StateError;
 use crate::vault::{KeyRingError, SealError, SignerError, VaultError, WrapError};
+
+use super::nodes::MissingNode;
 
 /// A failure of the ledger's own parts.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +64,9 @@ pub enum LedgerError {
     /// A checkpoint could not be signed.
     #[error(transparent)]
     Sign(#[from] CheckpointError),
+    /// A proof of an entry just committed could not be built: a defect of the ledger itself.
+    #[error("the proof of a committed entry could not be built: {0}")]
+    Proof(#[from] BuildError<MissingNode>),
     /// The operating system gave no random bytes.
     #[error(transparent)]
     Random(#[from] RandomError),

@@ -30,8 +30,8 @@ use super::tail::Record;
 /// at 1.2 kB an event about 110,000 events.
 pub(crate) const TAIL_BYTES_MAX: usize = 128 << 20;
 
-/// Entries between two durable rounds at most: about 16 MiB of journal at 1 kB an event.
-const ROUND_ENTRIES_MAX: u64 = 16_384;
+/// Entries between two durable rounds, unless set otherwise: about 16 MiB of journal at 1 kB an event.
+pub(crate) const ROUND_ENTRIES: u64 = 16_384;
 
 /// Milliseconds between two durable rounds while anything changes.
 const ROUND_INTERVAL_MS: u64 = 30_000;
@@ -143,7 +143,8 @@ impl Fold {
             self.last_publish_us = now_us;
         }
         let grown = self.shared.size().saturating_sub(self.durable);
-        if grown >= ROUND_ENTRIES_MAX || grown > 0 && elapsed_ms(self.last_round_us) >= ROUND_INTERVAL_MS
+        if grown >= self.shared.options.round_entries
+            || grown > 0 && elapsed_ms(self.last_round_us) >= ROUND_INTERVAL_MS
         {
             self.durable_round()?;
             self.last_round_us = now_us;
@@ -295,8 +296,8 @@ impl Fold {
 
     fn index_run(&self, rows_min: u64) -> Result<(), LedgerError> {
         if self.shared.index.memory_postings() >= rows_min {
-            self.shared.index.flush()?;
-            self.shared.index.maintain(MERGE_POSTINGS_MAX)?;
+            self.shared.indexed(self.shared.index.flush())?;
+            self.shared.indexed(self.shared.index.maintain(MERGE_POSTINGS_MAX))?;
         }
         Ok(())
     }

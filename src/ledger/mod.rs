@@ -30,6 +30,8 @@ mod snapshot;
 mod start;
 mod state;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,11 +60,13 @@ pub struct LedgerOptions {
     /// How far ahead of the ledger's clock an event's time may be, and how far the wall clock may
     /// run ahead of the monotonic one, in milliseconds.
     pub skew_max_ms: u64,
+    /// Entries between two rounds that make tiles and sealed parts durable and trim the journal.
+    pub round_entries: u64,
 }
 
 impl Default for LedgerOptions {
     fn default() -> Self {
-        Self { publish_interval_ms: 1_000, skew_max_ms: 300_000 }
+        Self { publish_interval_ms: 1_000, skew_max_ms: 300_000, round_entries: fold::ROUND_ENTRIES }
     }
 }
 

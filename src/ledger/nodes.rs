@@ -17,7 +17,7 @@ use super::error::LedgerError;
 /// A node that is not where it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("node {index} of level {level} is not in memory")]
-pub(crate) struct MissingNode {
+pub struct MissingNode {
     level: u8,
     index: u64,
 }

@@ -55,22 +55,21 @@ impl Files<'_> {
         LedgerError::Damage { file: self.path(relative), what: what.into() }
     }
 
-    /// A file that exists full, or partial with at least `width` items under `<path>.p/`.
+    /// The partial file under `<path>.p/` with the fewest items that are at least `width`, else the
+    /// full file. The narrowest one that is wide enough was written before the durable round that let
+    /// the journal be trimmed; a wider or full one may have been written after it and be torn.
     fn at_least(&self, full_path: &str, width: u64) -> Result<(String, Vec<u8>), LedgerError> {
-        if let Some(bytes) = self.storage.read(&self.path(full_path))? {
-            return Ok((full_path.to_owned(), bytes));
-        }
         let directory = format!("{full_path}.p");
         let widths = self.storage.list(&self.path(&directory))?;
-        let widest = widths.iter().filter_map(|name| name.parse::<u64>().ok()).max();
-        match widest {
-            Some(found) if found >= width => {
-                let path = format!("{directory}/{found}");
-                let bytes = self.storage.read(&self.path(&path))?;
-                bytes.map(|bytes| (path.clone(), bytes)).ok_or_else(|| self.damage(&path, "missing"))
-            }
-            _ => Err(self.damage(full_path, format!("missing, and no partial of width {width} either"))),
-        }
+        let widths = widths.iter().filter_map(|name| name.parse::<u64>().ok());
+        let path = match widths.filter(|found| *found >= width).min() {
+            Some(found) => format!("{directory}/{found}"),
+            None => full_path.to_owned(),
+        };
+        let bytes = self.storage.read(&self.path(&path))?;
+        let missing =
+            || self.damage(full_path, format!("missing, and no partial of width {width} either"));
+        bytes.map(|bytes| (path, bytes)).ok_or_else(missing)
     }
 
     /// The first `width` hashes of a tile.

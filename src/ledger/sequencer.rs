@@ -7,6 +7,7 @@
 //! after a failed write or flush the thread ends and the ledger takes nothing more.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, PoisonError};
 
@@ -18,6 +19,7 @@ use crate::index::{FACET_DIRECTORY, FACET_EVENT_KEY, Term};
 use crate::log::checkpoint::Checkpoint;
 use crate::log::hash::{Hash, LogIndex, TreeSize, leaf_hash};
 use crate::log::merkle;
+use crate::log::tile::TILE_WIDTH;
 use crate::store::frame::{Frame, Record as JournalRecord, SealedPart};
 use crate::store::journal::Journal;
 use crate::vault::{SlotNumber, WrappedPerson};
@@ -152,7 +154,8 @@ struct Group {
     records: Vec<Arc<Record>>,
     frame: Frame,
     terms: Vec<(u64, Term)>,
-    committed: Vec<(Submission, u64)>,
+    /// What is answered, with the indexes of its entries.
+    submissions: Vec<(Submission, Range<u64>)>,
 }
 
 impl Sequencer {
@@ -230,15 +233,15 @@ impl Sequencer {
             for item in std::mem::take(&mut submission.items) {
                 self.append(item, now_us, &mut group)?;
             }
-            group.committed.push((submission, first));
+            group.submissions.push((submission, first..self.size));
         }
         if group.records.is_empty() {
             return Ok(());
         }
         self.journal.append(&group.frame)?;
         self.journal.sync()?;
-        self.publish_group(&mut group)?;
-        self.answer(group)
+        let shown = self.show(&group)?;
+        self.answer(group, shown)
     }
 
     /// The ledger's time for a group: never less than the entry before it. The error is how far,
@@ -357,53 +360,60 @@ impl Sequencer {
     }
 
     /// Shows the durable group to readers: index first, so that a size once seen can be looked up.
-    fn publish_group(&self, group: &mut Group) -> Result<(), LedgerError> {
+    /// Proofs are built under the same lock, while the nodes they need are surely in memory.
+    fn show(&self, group: &Group) -> Result<Shown, LedgerError> {
         self.shared.index.add(group.frame.first_index, &group.terms)?;
         self.shared.index.advance(self.size);
         let mut tail = self.shared.tail.write().unwrap_or_else(PoisonError::into_inner);
-        tail.extend(std::mem::take(&mut group.records));
+        tail.extend(group.records.iter().cloned());
+        let size = TreeSize(tail.size());
+        let nodes = EdgeNodes(&tail.edge);
+        let mut proofs = Vec::new();
+        for (submission, range) in &group.submissions {
+            let wanted = if submission.with_proof { range.clone() } else { 0..0 };
+            for index in wanted {
+                proofs.push(merkle::inclusion_proof(LogIndex(index), size, &nodes)?);
+            }
+        }
+        let root = tail.root;
         drop(tail);
-        self.shared.grown.notify_all();
-        Ok(())
+        if group.frame.first_index / TILE_WIDTH != self.size / TILE_WIDTH {
+            self.shared.grown.notify_all();
+        }
+        Ok(Shown { size, root, proofs })
     }
 
-    fn answer(&self, group: Group) -> Result<(), LedgerError> {
-        let tail = self.shared.tail.read().unwrap_or_else(PoisonError::into_inner);
-        let size = TreeSize(tail.size());
-        let checkpoint: Option<Arc<str>> =
-            if group.committed.iter().any(|(submission, _)| submission.with_proof) {
-                let root = tail.root;
-                let checkpoint = Checkpoint { origin: self.shared.origin.clone(), size, root };
-                Some(Arc::from(checkpoint.sign(&self.shared.signer)?))
-            } else {
-                None
-            };
-        let mut answers = Vec::with_capacity(group.committed.len());
-        let ends: Vec<u64> =
-            group.committed.iter().skip(1).map(|(_, first)| *first).chain([size.0]).collect();
-        for ((submission, first), end) in group.committed.into_iter().zip(ends) {
-            let mut committed = Vec::new();
-            for index in first..end {
-                let Some(record) = tail.get(index) else { continue };
-                let proof = match &checkpoint {
-                    Some(checkpoint) if submission.with_proof => {
-                        let hashes =
-                            merkle::inclusion_proof(LogIndex(index), size, &EdgeNodes(&tail.edge))
-                                .map_err(|error| LedgerError::Setup(format!("proof: {error}")))?;
-                        Some(Proof { checkpoint: Arc::clone(checkpoint), hashes })
-                    }
-                    _ => None,
-                };
-                committed.push(Committed { index, record, proof });
-            }
-            answers.push((submission.reply, committed));
-        }
-        drop(tail);
-        for (reply, committed) in answers {
-            let _ = reply.send(Ok(Outcome::Committed(committed)));
+    fn answer(&self, group: Group, shown: Shown) -> Result<(), LedgerError> {
+        let Shown { size, root, proofs } = shown;
+        let checkpoint: Option<Arc<str>> = if proofs.is_empty() {
+            None
+        } else {
+            let checkpoint = Checkpoint { origin: self.shared.origin.clone(), size, root };
+            Some(Arc::from(checkpoint.sign(&self.shared.signer)?))
+        };
+        let mut proofs = proofs.into_iter();
+        let mut records = group.records.into_iter();
+        for (submission, range) in group.submissions {
+            let with_proof = submission.with_proof;
+            let committed = range.zip(records.by_ref()).map(|(index, record)| {
+                let hashes = if with_proof { proofs.next() } else { None };
+                let proof = checkpoint.as_ref().zip(hashes);
+                let proof = proof.map(|(note, hashes)| Proof { checkpoint: Arc::clone(note), hashes });
+                Committed { index, record, proof }
+            });
+            let _ = submission.reply.send(Ok(Outcome::Committed(committed.collect())));
         }
         Ok(())
     }
+}
+
+/// A group once readers see it.
+#[derive(Debug)]
+struct Shown {
+    size: TreeSize,
+    root: Hash,
+    /// Inclusion proofs of the entries whose submission wants them, in order.
+    proofs: Vec<Vec<Hash>>,
 }
 
 /// The index rows of an entry.

@@ -16,7 +16,7 @@ use crate::event::catalogue::Catalogue;
 use crate::event::custom::CustomType;
 use crate::event::entry::{Entry, EntryBody};
 use crate::event::keys::{LedgerId, MacKey};
-use crate::index::{FACET_EVENT_KEY, Index, Term};
+use crate::index::{FACET_EVENT_KEY, Index, IndexError, Term};
 use crate::log::checkpoint::Checkpoint;
 use crate::log::hash::{Hash, TreeSize};
 use crate::log::note::{SigningKey, VerifierKey};
@@ -131,7 +131,11 @@ impl Shared {
     /// whole 32 bytes are compared with the entry, so a crafted collision finds nothing.
     pub(crate) fn find_event(&self, event_key: &Hash) -> Result<Option<u64>, LedgerError> {
         let term = Term { facet: FACET_EVENT_KEY, key: *event_key.as_bytes() };
-        for index in self.index.find(&term)? {
+        for index in self.indexed(self.index.find(&term))? {
+            // Index rows come a moment before the entry; the sequencer then asks to look up again.
+            if index >= self.size() {
+                continue;
+            }
             let bytes = self.entry(index)?;
             let entry = Entry::decode(&bytes).map_err(|source| LedgerError::Entry { index, source })?;
             if let EntryBody::Event(event) = entry.body
@@ -141,6 +145,16 @@ impl Shared {
             }
         }
         Ok(None)
+    }
+
+    /// The index's answer; where it can no longer be trusted, the next start rebuilds it.
+    pub(crate) fn indexed<T>(&self, answer: Result<T, IndexError>) -> Result<T, LedgerError> {
+        answer.map_err(|error| {
+            if error.needs_rebuild() {
+                let _ = self.index.condemn();
+            }
+            LedgerError::Index(error)
+        })
     }
 
     /// Sends to the sequencer without waiting; false where its queue is full or it has ended.

@@ -295,7 +295,8 @@ impl Snapshot {
     /// # Errors
     /// What the index reports.
     pub fn postings(&self, facet: Facet, key: &Hash) -> Result<index::Cursor, LedgerError> {
-        Ok(self.shared.index.lookup(&Term { facet: facet.0, key: *key.as_bytes() })?)
+        let term = Term { facet: facet.0, key: *key.as_bytes() };
+        self.shared.indexed(self.shared.index.lookup(&term))
     }
 
     /// Ledger time of the entry at `index`, in Unix microseconds.

@@ -1,0 +1,316 @@
+//! The whole machine on a storage that loses power, fails and comes back.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::clock::SystemClock;
+use crate::event::envelope::{Event, from_value};
+use crate::event::facet::{Facet, Namespace};
+use crate::event::json::{JsonLimits, parse};
+use crate::event::parts::PersonRef;
+use crate::log::hash::Hash;
+use crate::log::note::SigningKey;
+use crate::log::tile::{BundleId, TileId};
+use crate::prove::receipt::PartContent;
+use crate::prove::verdict::Verdict;
+use crate::prove::verify_log::{LogOptions, LogSource, NoParts, verify_log};
+use crate::store::{FaultyStorage, InjectedFault, MemoryStorage, Operation, Storage, StoreError};
+use crate::vault::{CustodyError, RootCustody, RootKey, RootKeys};
+
+/// A custodian that survives the crashes of a test.
+#[derive(Debug, Clone, Default)]
+struct TestCustody(Arc<Mutex<Option<RootKey>>>);
+
+impl RootCustody for TestCustody {
+    fn load(&self) -> Result<Option<RootKeys>, CustodyError> {
+        let kept = self.0.lock().unwrap().clone();
+        Ok(kept.map(|current| RootKeys { current, has_older: false }))
+    }
+    fn store_new(&mut self, key: &RootKey) -> Result<(), CustodyError> {
+        *self.0.lock().unwrap() = Some(key.clone());
+        Ok(())
+    }
+    fn destroy_old(&mut self) -> Result<(), CustodyError> {
+        Ok(())
+    }
+}
+
+/// A ledger that can be opened again and again on one storage.
+struct Bench {
+    storage: Arc<dyn Storage>,
+    custody: TestCustody,
+    secrets: Secrets,
+    index: tempfile::TempDir,
+    options: LedgerOptions,
+    warnings: Arc<Mutex<Vec<String>>>,
+}
+
+impl Bench {
+    fn new(storage: Arc<dyn Storage>) -> Self {
+        let key = |byte: u8| zeroize::Zeroizing::new([byte; 32]);
+        let bench = Self {
+            storage,
+            custody: TestCustody::default(),
+            secrets: Secrets { event: key(1), read: key(2), directory: key(3) },
+            index: tempfile::tempdir().unwrap(),
+            options: LedgerOptions {
+                publish_interval_ms: 5,
+                round_entries: 64,
+                ..LedgerOptions::default()
+            },
+            warnings: Arc::default(),
+        };
+        Ledger::create(&bench.storage, "main", bench.keys()).unwrap();
+        bench
+    }
+
+    fn keys(&self) -> LedgerKeys {
+        LedgerKeys {
+            signer: SigningKey::generate_from_seed("ledger.example/main", &[7; 32]).unwrap(),
+            secrets: self.secrets.clone(),
+            custody: Box::new(self.custody.clone()),
+        }
+    }
+
+    fn open(&self) -> Result<Ledger, LedgerError> {
+        let warnings = Arc::clone(&self.warnings);
+        let around = Surroundings {
+            storage: Arc::clone(&self.storage),
+            index_dir: self.index.path().join("index"),
+            clock: Arc::new(SystemClock::default()),
+            on_fatal: Box::new(|_| {}),
+            on_warning: Box::new(move |warning| warnings.lock().unwrap().push(warning.to_owned())),
+        };
+        Ledger::open("main", self.keys(), self.options.clone(), around)
+    }
+}
+
+impl LogSource for Bench {
+    type Error = StoreError;
+    fn tile(&self, id: TileId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.storage.read(&format!("ledgers/main/{}", id.path()))
+    }
+    fn bundle(&self, id: BundleId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.storage.read(&format!("ledgers/main/{}", id.path()))
+    }
+}
+
+fn event(id: &str, subject: &str, note: u64) -> Event {
+    let text = format!(
+        r#"{{"id":"{id}","org":"acme","producer":"crm","type":"data.deleted","at":"2026-01-31T09:00:00Z",
+        "subject":"{subject}","holder":"self","complete":true,"method":"automatic","request":"r{note}"}}"#
+    );
+    from_value(parse(text.as_bytes(), &JsonLimits::default()).unwrap()).unwrap()
+}
+
+fn append(ledger: &Ledger, events: Vec<Event>) -> Vec<Result<Appended, AppendError>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(ledger.append(events.into_iter().map(Ok).collect(), 1, true, true))
+}
+
+/// The published log verifies from its files alone.
+fn check_published_log(bench: &Bench) {
+    let note = bench.storage.read("ledgers/main/checkpoint").unwrap().unwrap();
+    let key = bench.keys().signer.verifier();
+    let report = verify_log::<_, NoParts>(&note, &key, bench, None, &LogOptions::default(), &mut |_| {});
+    assert_eq!(report.verdict(), Verdict::Verified, "{}", String::from_utf8_lossy(&report.to_json()));
+}
+
+/// What was acknowledged: id to index and leaf hash.
+type Acknowledged = BTreeMap<String, (u64, Hash)>;
+
+fn check_acknowledged(ledger: &Ledger, acknowledged: &Acknowledged) {
+    let snapshot = ledger.snapshot();
+    for (id, (index, leaf)) in acknowledged {
+        let stored = snapshot.event(*index, Access::Personal).unwrap().unwrap();
+        assert_eq!(stored.leaf_hash(), *leaf, "{id} at {index}");
+        assert!(
+            stored.parts.iter().all(|part| matches!(part.content, PartContent::Open { .. })),
+            "{id} at {index}: {:?}",
+            stored.parts.iter().map(|part| part.content.state()).collect::<Vec<_>>()
+        );
+        assert_eq!(stored.merged().get("id").unwrap().as_str(), Some(id.as_str()));
+    }
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+/// Appends until the power goes, crashes, opens again, and holds everything that had been
+/// acknowledged against what is there; ids whose answer was lost are sent again.
+fn survive(seed: u64) {
+    let faulty = Arc::new(FaultyStorage::new(seed));
+    let bench = Bench::new(Arc::clone(&faulty) as Arc<dyn Storage>);
+    let mut random = Random(seed * 2 + 1);
+    let mut acknowledged = Acknowledged::new();
+    let mut next_id = 0_u64;
+    for round in 0..4 {
+        let ledger = bench.open().unwrap_or_else(|error| panic!("seed {seed} round {round}: {error}"));
+        check_acknowledged(&ledger, &acknowledged);
+        faulty.cut_power_after(random.below(120));
+        for _ in 0..60 {
+            let widest = if random.below(4) == 0 { 90 } else { 3 };
+            let count = 1 + random.below(widest);
+            let events: Vec<Event> = (0..count)
+                .map(|_| {
+                    if random.below(8) > 0 {
+                        next_id += 1;
+                    }
+                    event(&format!("e{next_id}"), &format!("s{}", next_id % 17), next_id)
+                })
+                .collect();
+            let ids: Vec<String> = events.iter().map(|event| event.id.clone()).collect();
+            let mut lost = false;
+            for (id, answer) in ids.into_iter().zip(append(&ledger, events)) {
+                match answer {
+                    Ok(appended) => {
+                        let place = (appended.index, appended.leaf_hash);
+                        assert_eq!(*acknowledged.entry(id).or_insert(place), place, "seed {seed}");
+                    }
+                    Err(_) => lost = true,
+                }
+            }
+            if lost {
+                break;
+            }
+        }
+        let _ = ledger.close();
+        drop(ledger);
+        faulty.crash();
+    }
+    let ledger = bench.open().unwrap();
+    check_acknowledged(&ledger, &acknowledged);
+    let indexes: std::collections::BTreeSet<u64> =
+        acknowledged.values().map(|(index, _)| *index).collect();
+    assert_eq!(indexes.len(), acknowledged.len(), "two ids share an index");
+    ledger.close().unwrap();
+    check_published_log(&bench);
+}
+
+#[test]
+fn acknowledged_events_survive_power_cuts() {
+    for seed in 1..=40 {
+        survive(seed);
+    }
+}
+
+#[test]
+fn a_failed_flush_stops_the_ledger_and_nothing_is_acknowledged() {
+    let faulty = Arc::new(FaultyStorage::new(3));
+    let bench = Bench::new(Arc::clone(&faulty) as Arc<dyn Storage>);
+    let ledger = bench.open().unwrap();
+    assert!(append(&ledger, vec![event("a", "s", 1)]).pop().unwrap().is_ok());
+    faulty.fail_nth(Operation::Sync, 1, InjectedFault::InputOutput);
+    assert!(append(&ledger, vec![event("b", "s", 1)]).pop().unwrap().is_err());
+    assert!(!ledger.is_running());
+    assert!(append(&ledger, vec![event("c", "s", 1)]).pop().unwrap().is_err());
+    assert!(ledger.close().is_err());
+}
+
+#[test]
+fn repeats_conflicts_and_restarts() {
+    let bench = Bench::new(Arc::new(MemoryStorage::default()));
+    let ledger = bench.open().unwrap();
+    let first = append(&ledger, vec![event("a", "s1", 1)]).pop().unwrap().unwrap();
+    let again = append(&ledger, vec![event("a", "s1", 1)]).pop().unwrap().unwrap();
+    assert_eq!((again.index, again.leaf_hash), (first.index, first.leaf_hash));
+    assert!(again.replayed.is_some());
+    let size = ledger.snapshot().size();
+    let other = append(&ledger, vec![event("a", "s1", 2)]).pop().unwrap();
+    assert!(matches!(other, Err(AppendError::Conflict { first: 1 })), "{other:?}");
+    let twice = append(&ledger, vec![event("x", "s1", 1), event("x", "s1", 1)]);
+    assert_eq!(twice[0].as_ref().unwrap().index, twice[1].as_ref().unwrap().index);
+    let clash = append(&ledger, vec![event("y", "s1", 1), event("y", "s1", 2)]);
+    assert!(clash.iter().all(Result::is_err));
+    ledger.close().unwrap();
+    drop(ledger);
+    let ledger = bench.open().unwrap();
+    let replayed = append(&ledger, vec![event("a", "s1", 1)]).pop().unwrap().unwrap();
+    assert_eq!(replayed.index, first.index);
+    assert!(ledger.snapshot().size() > size, "the conflict left an entry");
+    ledger.close().unwrap();
+    check_published_log(&bench);
+}
+
+#[test]
+fn a_lost_index_is_rebuilt_and_answers_the_same() {
+    let bench = Bench::new(Arc::new(MemoryStorage::default()));
+    let person = PersonRef { namespace: Namespace::SUBJECT, id: "s3".to_owned() };
+    let found = |ledger: &Ledger| {
+        let snapshot = ledger.snapshot();
+        let period = crate::event::keys::period_of(snapshot.time_us(0).unwrap().unwrap());
+        let keys =
+            snapshot.person_keys(&person, Facet::from_name("subject").unwrap(), period, period).unwrap();
+        let mut cursor = snapshot.postings(Facet::from_name("subject").unwrap(), &keys[0]).unwrap();
+        cursor.collect(1000).unwrap()
+    };
+    let ledger = bench.open().unwrap();
+    for batch in 0..20_u64 {
+        let events = (0..50).map(|n| event(&format!("e{}", batch * 50 + n), &format!("s{}", n % 7), n));
+        assert!(append(&ledger, events.collect()).iter().all(Result::is_ok));
+    }
+    let before = found(&ledger);
+    assert_eq!(before.len(), 140);
+    ledger.close().unwrap();
+    drop(ledger);
+    std::fs::remove_dir_all(bench.index.path().join("index")).unwrap();
+    let ledger = bench.open().unwrap();
+    assert_eq!(found(&ledger), before);
+    let again = append(&ledger, vec![event("e7", "s0", 7)]).pop().unwrap().unwrap();
+    assert!(again.replayed.is_some(), "idempotency outlives the index");
+    ledger.close().unwrap();
+}
+
+#[test]
+fn nothing_personal_is_stored_in_the_clear() {
+    let bench = Bench::new(Arc::new(MemoryStorage::default()));
+    let ledger = bench.open().unwrap();
+    let events = (0..600).map(|n| event(&format!("e{n}"), "PLANTED-PERSON", n));
+    assert!(append(&ledger, events.collect()).iter().all(Result::is_ok));
+    ledger.close().unwrap();
+    drop(ledger);
+    let mut bytes = Vec::new();
+    collect_files(&*bench.storage, "", &mut bytes);
+    let index = bench.index.path().join("index");
+    for file in std::fs::read_dir(index).unwrap().flatten().filter(|file| file.path().is_file()) {
+        bytes.extend(std::fs::read(file.path()).unwrap());
+    }
+    let holds = |bytes: &[u8], wanted: &[u8]| bytes.windows(wanted.len()).any(|window| window == wanted);
+    assert!(!holds(&bytes, b"PLANTED-PERSON"));
+    bytes.extend_from_slice(b"PLANTED-PERSON");
+    assert!(holds(&bytes, b"PLANTED-PERSON"), "the scan finds what is there");
+}
+
+fn collect_files(storage: &dyn Storage, dir: &str, into: &mut Vec<u8>) {
+    for name in storage.list(dir).unwrap() {
+        let path = if dir.is_empty() { name } else { format!("{dir}/{name}") };
+        match storage.read(&path) {
+            Ok(Some(bytes)) => into.extend(bytes),
+            _ => collect_files(storage, &path, into),
+        }
+    }
+}
+
+#[test]
+fn a_missing_directory_is_no_ledger() {
+    let bench = Bench::new(Arc::new(MemoryStorage::default()));
+    let around = Surroundings {
+        storage: Arc::new(MemoryStorage::default()),
+        index_dir: Path::new("nowhere").to_path_buf(),
+        clock: Arc::new(SystemClock::default()),
+        on_fatal: Box::new(|_| {}),
+        on_warning: Box::new(|_| {}),
+    };
+    let opened = Ledger::open("main", bench.keys(), LedgerOptions::default(), around);
+    assert!(matches!(opened, Err(LedgerError::NoSuchLedger { .. })));
+}
