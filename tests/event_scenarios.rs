@@ -3,6 +3,13 @@
 //!
 //! In scope: the scenarios' events in the flat form. Out of scope: what they mean for a promise.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot read its scenarios has to fail"
+)]
+
 use counterfoil::event::catalogue::Catalogue;
 use counterfoil::event::envelope::{Event, from_value};
 use counterfoil::event::facet::Role;
