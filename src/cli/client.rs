@@ -4,6 +4,7 @@
 //! scope: what is asked. Invariant: the key is read from a file or the environment's file name, and
 //! is never printed.
 
+use std::fmt::Write as _;
 use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
@@ -50,7 +51,7 @@ impl Client {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(Duration::from_secs(10)))
-            .timeout_global(Some(Duration::from_secs(120)))
+            .timeout_global(Some(Duration::from_mins(2)))
             .build();
         Self { agent: config.into(), base, root, key }
     }
@@ -135,7 +136,7 @@ pub(crate) fn problem_sentence(status: u16, body: &[u8]) -> String {
             }
             if let Some(detail) = error.get("detail").and_then(serde_json::Value::as_str) {
                 let item = error.get("item").map_or(String::new(), |item| format!("item {item}: "));
-                sentence.push_str(&format!("\n  {item}{detail}"));
+                let _ = write!(sentence, "\n  {item}{detail}");
             }
         }
     }

@@ -48,13 +48,12 @@ pub(crate) fn create(data: &Path, origin: Option<&str>) -> Result<String, Failur
     if storage.exists(CONFIG_FILE)? {
         return Err(Failure::new(format!("{} holds a ledger already", data.display())));
     }
-    let origin = match origin {
-        Some(origin) => origin.to_owned(),
-        None => {
-            let mut random = [0_u8; 8];
-            random_fill(&mut random)?;
-            format!("counterfoil.invalid/{}/main", hex::encode(random))
-        }
+    let origin = if let Some(origin) = origin {
+        origin.to_owned()
+    } else {
+        let mut random = [0_u8; 8];
+        random_fill(&mut random)?;
+        format!("counterfoil.invalid/{}/main", hex::encode(random))
     };
     let storage: Arc<dyn Storage> = Arc::new(storage);
     let keys = LedgerKeys::create(data, "main", &origin)?;

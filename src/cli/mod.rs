@@ -42,7 +42,7 @@ enum Command {
     /// Append events and print their receipts.
     Append(append::AppendArgs),
     /// Search events.
-    Query(query::QueryArgs),
+    Query(Box<query::QueryArgs>),
     /// Get a receipt or a consistency proof for somebody else to verify.
     Prove(prove::ProveArgs),
 }

@@ -31,7 +31,7 @@ pub(crate) struct QueryArgs {
     /// The telephone number.
     #[arg(long)]
     number: Option<String>,
-    /// The resource (`subject` of CloudEvents).
+    /// The resource (the `CloudEvents` attribute `subject`).
     #[arg(long)]
     resource: Option<String>,
     /// Event type.
@@ -212,7 +212,7 @@ pub(crate) fn percent_encode(text: &str) -> String {
     for byte in text.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                out.push(char::from(byte))
+                out.push(char::from(byte));
             }
             other => {
                 let _ = write!(out, "%{other:02X}");

@@ -131,13 +131,10 @@ fn announce(server: &Server, address: &str, data: &Path) {
 
 async fn asked_to_end() {
     let interrupted = tokio::signal::ctrl_c();
-    let mut terminated = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-    {
-        Ok(terminated) => terminated,
-        Err(_) => {
-            let _ = interrupted.await;
-            return;
-        }
+    let Ok(mut terminated) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+    else {
+        let _ = interrupted.await;
+        return;
     };
     tokio::select! {
         _ = interrupted => {}

@@ -75,7 +75,7 @@ pub struct Query {
 /// One page of an answer.
 #[derive(Debug)]
 pub struct Page {
-    /// Events, opened as far as the reader may see, with the CloudEvents object of the open parts.
+    /// Events, opened as far as the reader may see, with the `CloudEvents` object of the open parts.
     pub events: Vec<(StoredEvent, Object)>,
     /// Where the next page starts; none where this was the last.
     pub next: Option<Cursor>,
@@ -302,7 +302,7 @@ fn occurred_in_view(query: &Query, event: &Object, recorded_us: u64) -> bool {
     if query.clock == Clock::Recorded || query.from_us.is_none() && query.to_us.is_none() {
         return true;
     }
-    let stated = event.get("time").and_then(Value::as_str).and_then(|text| time::unix_us(text));
+    let stated = event.get("time").and_then(Value::as_str).and_then(time::unix_us);
     let occurred_us = stated.and_then(|at| u64::try_from(at).ok()).unwrap_or(recorded_us);
     query.from_us.is_none_or(|from| occurred_us >= from) && query.to_us.is_none_or(|to| occurred_us < to)
 }

@@ -34,13 +34,11 @@ fn key_json(key: &KeyRecord) -> serde_json::Value {
 }
 
 fn of_key(error: &KeyError) -> Problem {
-    match error {
-        KeyError::TooMany => Problem::new(problem::BAD_PARAMETER, error.to_string()),
-        _ => {
-            eprintln!("counterfoil: {error}");
-            Problem::new(problem::INTERNAL, "the key records could not be read or written")
-        }
+    if matches!(error, KeyError::TooMany) {
+        return Problem::new(problem::BAD_PARAMETER, error.to_string());
     }
+    eprintln!("counterfoil: {error}");
+    Problem::new(problem::INTERNAL, "the key records could not be read or written")
 }
 
 /// `GET /v1/keys`
@@ -72,7 +70,9 @@ pub(crate) async fn create_key(
     let (key, text) =
         off_thread(move || server.keys.create(new, false).map_err(|error| of_key(&error))).await?;
     let mut answer = key_json(&key);
-    answer["key"] = json!(*text);
+    if let Some(members) = answer.as_object_mut() {
+        members.insert("key".to_owned(), json!(*text));
+    }
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
 }
 

@@ -60,7 +60,7 @@ async fn append(
     bytes: &[u8],
 ) -> Result<Response, Problem> {
     let (events, single) = match body::events(headers, bytes)? {
-        Events::One(event) => (vec![event], true),
+        Events::One(event) => (vec![*event], true),
         Events::Many(events) => (events, false),
     };
     let as_proof = single && accepts(headers, TLOG_PROOF);
@@ -194,8 +194,7 @@ fn many(
 }
 
 fn push_problem(problem: &Problem, item: usize, out: &mut Vec<u8>) {
-    let mut object = problem.to_json();
-    object["item"] = item.into();
+    let object = problem.clone().with("item", item).to_json();
     out.extend_from_slice(serde_json::json!({ "error": object }).to_string().as_bytes());
 }
 
@@ -209,8 +208,7 @@ fn refused_batch(answers: &[Result<Appended, AppendError>]) -> Problem {
             continue;
         }
         let problem = of_append(error);
-        let mut object = problem.to_json();
-        object["item"] = item.into();
+        let object = problem.clone().with("item", item).to_json();
         if errors.len() < 100 {
             errors.push(object);
         }

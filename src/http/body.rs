@@ -23,7 +23,7 @@ pub(crate) const EVENT_TYPES: &str = "application/json, application/cloudevents+
 #[derive(Debug)]
 pub(crate) enum Events {
     /// One event; its receipt is the answer.
-    One(Result<Event, EventError>),
+    One(Box<Result<Event, EventError>>),
     /// A batch; the answer lists receipts.
     Many(Vec<Result<Event, EventError>>),
 }
@@ -76,7 +76,7 @@ pub(crate) fn events(headers: &HeaderMap, bytes: &[u8]) -> Result<Events, Proble
             .iter()
             .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
             .collect();
-        return Ok(Events::One(envelope::parse_binary(&pairs, bytes)));
+        return Ok(Events::One(Box::new(envelope::parse_binary(&pairs, bytes))));
     }
     match content_type.as_str() {
         "application/json" | "application/cloudevents+json" => {
@@ -86,7 +86,7 @@ pub(crate) fn events(headers: &HeaderMap, bytes: &[u8]) -> Result<Events, Proble
                 return Err(Problem::new(problem::EVENT_TOO_LARGE, detail)
                     .with("limit_bytes", STRUCTURED_BYTES_MAX));
             }
-            Ok(Events::One(envelope::parse_structured(bytes)))
+            Ok(Events::One(Box::new(envelope::parse_structured(bytes))))
         }
         "application/cloudevents-batch+json" => batch(envelope::parse_batch(bytes)),
         "application/x-ndjson" | "application/ndjson" => batch(envelope::parse_ndjson(bytes)),

@@ -43,8 +43,8 @@ problem_types! {
     DUPLICATE_KEY, "duplicate-key", 400, "An object has the same key twice",
         "Send each key once. A vendor event that repeats keys travels as a raw attachment (`data_base64`).";
     NUMBER_OUT_OF_RANGE, "number-out-of-range", 400, "A number cannot be kept exactly",
-        "Integers must lie within plus or minus 2^53 and all numbers must be finite. Send larger ones as strings, \
-         or the original event as a raw attachment.";
+        "Integers must lie within plus or minus 2^53 and all numbers must be finite. Send larger ones \
+         as strings, or the original event as a raw attachment.";
     TOO_DEEP, "too-deep", 400, "The JSON is nested too deeply",
         "At most 32 levels are read.";
     BAD_PARAMETER, "bad-parameter", 400, "A query parameter or path element cannot be read",
@@ -70,7 +70,8 @@ problem_types! {
     METHOD_NOT_ALLOWED, "method-not-allowed", 405, "The path exists, but not for this method",
         "The `Allow` header lists the methods.";
     CONFLICT, "conflict", 409, "This source and id are recorded with other content",
-        "`first_index` is the event that was recorded first. A correction is an event of its own with a new id.";
+        "`first_index` is the event that was recorded first. A correction is an event of its own with \
+         a new id.";
     ALREADY_REGISTERED, "already-registered", 409, "The name is taken with another definition",
         "Types never change once registered; register a new name.";
     EVENT_TOO_LARGE, "event-too-large", 413, "An event is larger than 64 KiB",
@@ -81,7 +82,8 @@ problem_types! {
         "Send several requests.";
     BODY_TOO_LARGE, "body-too-large", 413, "The body is larger than 8 MiB",
         "Send several requests. The limit holds for the decompressed body.";
-    UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", 415, "The content type or encoding is not accepted here",
+    UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", 415,
+        "The content type or encoding is not accepted here",
         "`detail` lists what is.";
     MISSING_ATTRIBUTE, "missing-attribute", 422, "A required attribute is missing",
         "`errors[].pointer` names it.";
@@ -99,7 +101,8 @@ problem_types! {
         "`errors[].pointer` names the field; the catalogue lists its values.";
     SCHEMA_VIOLATION, "schema-violation", 422, "The event does not meet its registered schema",
         "`errors[].pointer` names the place.";
-    TOO_MANY_PERSONS, "too-many-persons", 422, "The event names more persons or values than an entry can hold",
+    TOO_MANY_PERSONS, "too-many-persons", 422,
+        "The event names more persons or values than an entry can hold",
         "At most 32 indexed values and 16 parts fit one event; split it.";
     TIME_IN_FUTURE, "time-in-future", 422, "The event says it has not happened yet",
         "Set the producer's clock, or check the offset of `time`.";

@@ -34,7 +34,7 @@ const LOOK_UPS_MAX: usize = 8;
 pub struct Appended {
     /// Position in the log.
     pub index: u64,
-    /// CloudEvents `id` as sent.
+    /// `id` of the event as sent.
     pub id: String,
     /// The leaf bytes.
     pub entry: Arc<[u8]>,
@@ -118,13 +118,14 @@ impl Ledger {
             let work = match admitted {
                 Err(error) => Work::Refused(error),
                 Ok(Admitted::Known { index, split }) => self.compare(index, split),
-                Ok(Admitted::New(prepared, content)) => match seen.get(&prepared.event_key) {
-                    Some(first) => same_in_request(&works, *first, &content.split),
-                    None => {
+                Ok(Admitted::New(prepared, content)) => {
+                    if let Some(first) = seen.get(&prepared.event_key) {
+                        same_in_request(&works, *first, &content.split)
+                    } else {
                         seen.insert(prepared.event_key, at);
                         Work::New(Some(prepared), content)
                     }
-                },
+                }
             };
             works.push(work);
         }

@@ -365,7 +365,7 @@ impl Shared {
             let mut secret = Zeroizing::new([0_u8; 32]);
             crate::clock::random_fill(&mut *secret)?;
             if each == bundle {
-                wanted = secret.clone();
+                wanted.clone_from(&secret);
             }
             made.push((slot, Slot::key(secret)));
         }

@@ -41,8 +41,8 @@ pub use append::Appended;
 pub use error::{AppendError, LedgerError};
 pub use keys::{LedgerKeys, Secrets};
 pub use shared::OnFatal;
-pub use snapshot::{Access, Snapshot, StoredEvent};
-pub use start::Surroundings;
+pub use snapshot::{Access, DecodedEntry, Snapshot, StoredEvent};
+pub use start::{OnWarning, Surroundings};
 
 use crate::event::catalogue::Catalogue;
 use crate::event::custom::CustomType;

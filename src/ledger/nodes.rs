@@ -45,14 +45,14 @@ impl HashReader for LedgerNodes<'_> {
         let newest = self.0.tail.read().unwrap_or_else(PoisonError::into_inner).edge.get(level, index);
         match newest {
             Some(hash) => Ok(hash),
-            None => self.from_tile(level, index),
+            None => self.read_tile(level, index),
         }
     }
 }
 
 impl LedgerNodes<'_> {
     /// A node below the edge: its tile is full. Inner levels of a tile are hashed from its leaves.
-    fn from_tile(&self, level: u8, index: u64) -> Result<Hash, LedgerError> {
+    fn read_tile(&self, level: u8, index: u64) -> Result<Hash, LedgerError> {
         let (tile_level, inner) = (level / 8, level % 8);
         let first = index << inner;
         let id = TileId { level: tile_level, index: first / 256, width: 256 };

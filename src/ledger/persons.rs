@@ -20,8 +20,9 @@ use zeroize::Zeroizing;
 
 use super::error::LedgerError;
 
-/// Persons kept decrypted in each of the two cache generations: about 400 bytes each, 26 MB.
-const CACHED_PERSONS_MAX: usize = 32_768;
+/// Persons kept decrypted in each of the two cache generations: about 1 kB each with its
+/// expanded keys, so the two hold 32 MB at most.
+const CACHED_PERSONS_MAX: usize = 16_384;
 
 /// A person with the secrets that seal and index what is about them.
 #[derive(Debug)]
@@ -109,7 +110,7 @@ impl State {
 /// The directory of one ledger.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    directory_mac: MacKey,
+    names_mac: MacKey,
     index: Arc<Index>,
     tree: Arc<KeyTree>,
     state: Mutex<State>,
@@ -124,7 +125,7 @@ impl Directory {
         next_slot: u64,
     ) -> Self {
         let state = Mutex::new(State { next_slot, ..State::default() });
-        Self { directory_mac: MacKey::new(directory_secret), index, tree, state }
+        Self { names_mac: MacKey::new(directory_secret), index, tree, state }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -132,7 +133,7 @@ impl Directory {
     }
 
     fn key_of(&self, person: &PersonRef) -> Hash {
-        self.directory_mac.directory_key(person.namespace, &person.id)
+        self.names_mac.directory_key(person.namespace, &person.id)
     }
 
     /// The person behind an identifier, where the ledger has met it.

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, PoisonError};
 
 use tokio::sync::oneshot;
@@ -189,10 +189,7 @@ impl Sequencer {
                     Message::Stop => stopping = true,
                 }
                 if !stopping && weight_bytes < GROUP_BYTES_MAX {
-                    next = match inbox.try_recv() {
-                        Ok(message) => Some(message),
-                        Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-                    };
+                    next = inbox.try_recv().ok();
                 }
             }
             let result = self.commit(waiting).and_then(|()| match trim {

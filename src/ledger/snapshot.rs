@@ -64,7 +64,7 @@ impl StoredEvent {
         leaf_hash(&self.entry_bytes)
     }
 
-    /// The CloudEvents object of whatever parts are open.
+    /// The `CloudEvents` object of whatever parts are open.
     #[must_use]
     pub fn merged(&self) -> Object {
         let open = self.parts.iter().filter_map(|part| match &part.content {
@@ -74,6 +74,9 @@ impl StoredEvent {
         parts::merge(open).unwrap_or_default()
     }
 }
+
+/// The leaf bytes of an entry and what they say.
+pub type DecodedEntry = (Arc<[u8]>, Entry);
 
 /// A part as stored: what seals it and under whose keys.
 #[derive(Debug)]
@@ -132,7 +135,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::entry`], and [`LedgerError::Entry`] where the bytes do not decode.
-    pub fn decoded(&self, index: u64) -> Result<Option<(Arc<[u8]>, Entry)>, LedgerError> {
+    pub fn decoded(&self, index: u64) -> Result<Option<DecodedEntry>, LedgerError> {
         let Some(bytes) = self.entry(index)? else { return Ok(None) };
         let entry = Entry::decode(&bytes).map_err(|source| LedgerError::Entry { index, source })?;
         Ok(Some((bytes, entry)))

@@ -14,25 +14,26 @@ use zeroize::Zeroizing;
 use crate::clock::{Clock, random_fill};
 use crate::event::catalogue::Catalogue;
 use crate::event::entry::{Entry, EntryBody};
-use crate::event::keys::{self, MacKey};
+use crate::event::keys::{self, LedgerId, MacKey};
 use crate::index::{FACET_DIRECTORY, Index, IndexOptions, Term};
 use crate::log::checkpoint::{self, Checkpoint};
 use crate::log::hash::{Hash, TreeSize, empty_root};
 use crate::log::merkle;
-use crate::log::note::VerifierKey;
+use crate::log::note::{SigningKey, VerifierKey};
 use crate::store::Storage;
 use crate::store::journal::Journal;
-use crate::vault::{InboxKey, KeyTree, PersonSecret, Slot, SlotNumber};
+use crate::vault::{InboxKey, KeyTree, PersonSecret, Slot, SlotNumber, WrappedPerson};
 
 use super::cache::FileCache;
 use super::error::LedgerError;
 use super::fold::{Fold, FoldStart};
-use super::keys::LedgerKeys;
+use super::keys::{LedgerKeys, Secrets};
 use super::nodes::LedgerNodes;
 use super::open::{Files, Recovered};
 use super::persons::Directory;
 use super::sequencer::{Message, Sequencer, WAITING_SUBMISSIONS_MAX, index_terms};
 use super::shared::{Macs, OnFatal, Shared};
+use super::tail::Tail;
 use super::{Ledger, LedgerOptions, settings};
 
 /// Entries whose index rows are added in one call when the index is caught up.
@@ -52,7 +53,7 @@ pub struct Surroundings {
     /// Called once when a write has failed.
     pub on_fatal: OnFatal,
     /// Called with warnings for the operator.
-    pub on_warning: Box<dyn Fn(&str) + Send + Sync>,
+    pub on_warning: OnWarning,
 }
 
 impl std::fmt::Debug for Surroundings {
@@ -112,17 +113,12 @@ impl Ledger {
             return Err(LedgerError::NoSuchLedger { name: name.to_owned() });
         }
         let id = keys::ledger_id(keys.signer.name());
-        let tree = Arc::new(KeyTree::open(Arc::clone(&storage), &vault_of(name), keys.custody)?);
-        let own = |slot: SlotNumber, what: &str| {
-            let missing =
-                || LedgerError::Setup(format!("the vault lacks {what}; restore the vault directory"));
-            tree.get(slot)?.ok_or_else(missing)
-        };
-        let open_key =
-            PersonSecret::from_bytes(*own(SlotNumber::LEDGER, "the ledger's own secret")?.secret);
-        let inbox = InboxKey::from_bytes(&own(SlotNumber::INBOX, "the inbox key")?.secret);
+        let LedgerKeys { signer, secrets, custody } = keys;
+        let tree = Arc::new(KeyTree::open(Arc::clone(&storage), &vault_of(name), custody)?);
+        let inbox = own_secret(&tree, SlotNumber::INBOX, "the inbox key")?;
+        let inbox = InboxKey::from_bytes(&inbox);
         let prefix = prefix_of(name);
-        let published = read_published(&*storage, &prefix, &keys.signer.verifier())?;
+        let published = read_published(&*storage, &prefix, &signer.verifier())?;
         let known_size = published.as_ref().map_or(0, |checkpoint| checkpoint.size.0);
         let (journal, from_journal) =
             Journal::open(Arc::clone(&storage), &format!("{prefix}/journal"), id.0, known_size)?;
@@ -135,67 +131,16 @@ impl Ledger {
         let files = Files { storage: &*storage, prefix: &prefix, ledger: id };
         let recovered = files.recover(from_journal.frames, journal.first_index(), &tree, &inbox)?;
         let index = open_index(&around, recovered.tail.size())?;
-        let verifier = keys.signer.verifier();
-        let next_slot = tree.next_person_slot()?.0;
-        let directory =
-            Directory::new(&keys.secrets.directory, Arc::clone(&index), Arc::clone(&tree), next_slot);
-        let macs =
-            Macs { event: MacKey::new(&keys.secrets.event), read: MacKey::new(&keys.secrets.read) };
-        let (sender, inbox_receiver) = mpsc::sync_channel(WAITING_SUBMISSIONS_MAX);
         let Recovered { tail, upper, folded, persons, registered_through, settings } = recovered;
-        let shared = Arc::new(Shared {
-            name: name.to_owned(),
-            origin: keys.signer.name().to_owned(),
-            id,
-            options,
-            storage: Arc::clone(&storage),
-            prefix: prefix.clone(),
-            clock: around.clock,
-            signer: keys.signer,
-            verifier,
-            secrets: keys.secrets,
-            macs,
-            open_key: open_key.data_key(),
-            inbox,
-            tree,
-            directory,
-            index,
-            catalogue: ArcSwap::from_pointee(builtin_catalogue()?),
-            customs: Mutex::new(Vec::new()),
-            settings: AtomicU64::new(settings.unwrap_or(0)),
-            tail: RwLock::new(tail),
-            files: FileCache::default(),
-            sender,
-            published: ArcSwap::from_pointee(String::new()),
-            signed: Mutex::new((0, Arc::from(""))),
-            closing: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
-            on_fatal: around.on_fatal,
-            parked_journal: Mutex::new(None),
-            waiting: Mutex::new(()),
-            grown: Condvar::new(),
-            room: Condvar::new(),
-        });
+        let read_back = ReadBack { id, signer, secrets, tree, inbox, prefix, index, tail, settings };
+        let (shared, receiver, on_warning) = share(name, options, around, read_back)?;
         match published {
             Some(checkpoint) => check_published(&shared, &checkpoint)?,
-            None => (around.on_warning)(
-                "the published checkpoint is missing; it is signed again from the log",
-            ),
+            None => on_warning("the published checkpoint is missing; it is signed again from the log"),
         }
-        for person in persons {
-            shared.directory.restore(person);
-        }
-        catch_up_index(&shared)?;
-        for slot in registered_through..shared.directory.next_slot() {
-            shared.directory.restore_unregistered(SlotNumber(slot))?;
-        }
-        if let Some(newest) = settings {
-            let (catalogue, customs) = settings::catalogue_at(newest, |index| shared.entry(index))?;
-            shared.catalogue.store(Arc::new(catalogue));
-            *shared.customs.lock().unwrap_or_else(PoisonError::into_inner) = customs;
-        }
-        let start = FoldStart { folded, upper, registered_through };
-        let ledger = Self::run(shared, journal, inbox_receiver, start)?;
+        catch_up(&shared, persons, registered_through, settings)?;
+        let ledger =
+            Self::run(shared, journal, receiver, FoldStart { folded, upper, registered_through })?;
         ledger.write_genesis()?;
         Ok(ledger)
     }
@@ -234,6 +179,102 @@ impl Ledger {
         );
         self.append_system(EntryBody::Settings(body)).map(|_| ())
     }
+}
+
+/// What opening has read from the vault, the files and the index.
+struct ReadBack {
+    id: LedgerId,
+    signer: SigningKey,
+    secrets: Secrets,
+    tree: Arc<KeyTree>,
+    inbox: InboxKey,
+    prefix: String,
+    index: Arc<Index>,
+    tail: Tail,
+    settings: Option<u64>,
+}
+
+/// Called with warnings for the operator.
+pub type OnWarning = Box<dyn Fn(&str) + Send + Sync>;
+
+/// Puts together what the threads and readers share.
+fn share(
+    name: &str,
+    options: LedgerOptions,
+    around: Surroundings,
+    read: ReadBack,
+) -> Result<(Arc<Shared>, mpsc::Receiver<Message>, OnWarning), LedgerError> {
+    let next_slot = read.tree.next_person_slot()?.0;
+    let directory = Directory::new(
+        &read.secrets.directory,
+        Arc::clone(&read.index),
+        Arc::clone(&read.tree),
+        next_slot,
+    );
+    let open_key = own_secret(&read.tree, SlotNumber::LEDGER, "the ledger's own secret")?;
+    let (sender, receiver) = mpsc::sync_channel(WAITING_SUBMISSIONS_MAX);
+    let shared = Shared {
+        name: name.to_owned(),
+        origin: read.signer.name().to_owned(),
+        id: read.id,
+        options,
+        storage: around.storage,
+        prefix: read.prefix,
+        clock: around.clock,
+        verifier: read.signer.verifier(),
+        signer: read.signer,
+        macs: Macs { event: MacKey::new(&read.secrets.event), read: MacKey::new(&read.secrets.read) },
+        secrets: read.secrets,
+        open_key: PersonSecret::from_bytes(*open_key).data_key(),
+        inbox: read.inbox,
+        tree: read.tree,
+        directory,
+        index: read.index,
+        catalogue: ArcSwap::from_pointee(builtin_catalogue()?),
+        customs: Mutex::new(Vec::new()),
+        settings: AtomicU64::new(read.settings.unwrap_or(0)),
+        tail: RwLock::new(read.tail),
+        files: FileCache::default(),
+        sender,
+        published: ArcSwap::from_pointee(String::new()),
+        signed: Mutex::new((0, Arc::from(""))),
+        closing: AtomicBool::new(false),
+        stopped: AtomicBool::new(false),
+        on_fatal: around.on_fatal,
+        parked_journal: Mutex::new(None),
+        waiting: Mutex::new(()),
+        grown: Condvar::new(),
+        room: Condvar::new(),
+    };
+    Ok((Arc::new(shared), receiver, around.on_warning))
+}
+
+/// A secret of the ledger's own, without which nothing can be opened or sealed.
+fn own_secret(tree: &KeyTree, slot: SlotNumber, what: &str) -> Result<Zeroizing<[u8; 32]>, LedgerError> {
+    let missing = || LedgerError::Setup(format!("the vault lacks {what}; restore the vault directory"));
+    Ok(tree.get(slot)?.ok_or_else(missing)?.secret)
+}
+
+/// Puts back what is derived from the log: persons, index rows, waiting registrations, catalogue.
+fn catch_up(
+    shared: &Shared,
+    persons: Vec<WrappedPerson>,
+    registered_through: u64,
+    settings: Option<u64>,
+) -> Result<(), LedgerError> {
+    for person in persons {
+        shared.directory.restore(person);
+    }
+    catch_up_index(shared)?;
+    for slot in registered_through..shared.directory.next_slot() {
+        shared.directory.restore_unregistered(SlotNumber(slot))?;
+    }
+    if let Some(newest) = settings {
+        let (catalogue, customs) = settings::catalogue_at(newest, |index| shared.entry(index))?;
+        shared.catalogue.store(Arc::new(catalogue));
+        *shared.customs.lock().unwrap_or_else(PoisonError::into_inner) = customs;
+    }
+    Ok(())
 }
 
 fn builtin_catalogue() -> Result<Catalogue, LedgerError> {
