@@ -48,6 +48,16 @@ impl Client {
             Some((root, _)) => (root.to_owned(), url.to_owned()),
             None => (url.to_owned(), format!("{url}/v1/ledgers/{ledger}")),
         };
+        Self::new_at(root, base, key)
+    }
+
+    /// A client of the log that is served directly below `url`.
+    pub(crate) fn below(url: &str, key: Option<Zeroizing<String>>) -> Self {
+        let url = url.trim_end_matches('/');
+        Self::new_at(url.to_owned(), url.to_owned(), key)
+    }
+
+    fn new_at(root: String, base: String, key: Option<Zeroizing<String>>) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(Duration::from_secs(10)))

@@ -6,11 +6,14 @@
 
 mod append;
 mod client;
+mod directory;
 mod init;
 mod output;
 mod prove;
 mod query;
+mod remote;
 mod serve;
+mod verify;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -45,6 +48,8 @@ enum Command {
     Query(Box<query::QueryArgs>),
     /// Get a receipt or a consistency proof for somebody else to verify.
     Prove(prove::ProveArgs),
+    /// Verify a server, a data directory, a tile mirror, a receipt or a proof file.
+    Verify(verify::VerifyArgs),
 }
 
 /// Which server to talk to, and as whom.
@@ -102,6 +107,7 @@ pub fn run() -> u8 {
         Command::Append(args) => append::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Prove(args) => prove::run(&args),
+        Command::Verify(args) => verify::run(&args),
     };
     match result {
         Ok(code) => code,

@@ -39,6 +39,7 @@ use std::thread::JoinHandle;
 
 pub use append::Appended;
 pub use error::{AppendError, LedgerError};
+pub(crate) use keys::KeyFiles;
 pub use keys::{LedgerKeys, Secrets};
 pub use shared::OnFatal;
 pub use snapshot::{Access, DecodedEntry, Snapshot, StoredEvent};

@@ -35,13 +35,16 @@
 //! by older files: what the log commits to shows that.
 
 mod change;
+mod read_only;
 #[cfg(test)]
 mod tests;
 mod walk;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+pub use read_only::KeyReader;
 pub use walk::Persons;
 
 use super::cache::{NodeCache, OpenNode};
@@ -73,6 +76,8 @@ struct Inner {
 struct Files {
     storage: Arc<dyn Storage>,
     prefix: String,
+    /// Nodes that are read instead of their files; only where the tree is opened for reading.
+    overlay: BTreeMap<NodeId, Vec<u8>>,
 }
 
 impl KeyTree {
@@ -86,7 +91,7 @@ impl KeyTree {
         prefix: &str,
         mut custody: Box<dyn RootCustody>,
     ) -> Result<Self, VaultError> {
-        let files = Files { storage, prefix: prefix.to_owned() };
+        let files = Files::new(storage, prefix);
         if custody.load()?.is_some() || files.hold_secrets()? {
             return Err(VaultError::Exists);
         }
@@ -110,7 +115,7 @@ impl KeyTree {
         prefix: &str,
         custody: Box<dyn RootCustody>,
     ) -> Result<Self, VaultError> {
-        let files = Files { storage, prefix: prefix.to_owned() };
+        let files = Files::new(storage, prefix);
         let keys = custody.load()?.ok_or(VaultError::NoRootKey)?;
         let tree = Self::of(files, custody, keys.current);
         tree.lock()?.recover(keys.has_older)?;
@@ -126,7 +131,7 @@ impl KeyTree {
         prefix: &str,
         custody: Box<dyn RootCustody>,
     ) -> Result<Self, VaultError> {
-        let files = Files { storage: Arc::clone(&storage), prefix: prefix.to_owned() };
+        let files = Files::new(Arc::clone(&storage), prefix);
         if custody.load()?.is_none() && !files.hold_secrets()? {
             return Self::create(storage, prefix, custody);
         }
@@ -250,6 +255,10 @@ impl Inner {
 }
 
 impl Files {
+    fn new(storage: Arc<dyn Storage>, prefix: &str) -> Self {
+        Self { storage, prefix: prefix.to_owned(), overlay: BTreeMap::new() }
+    }
+
     fn path(&self, id: NodeId) -> String {
         format!("{}/nodes/{}/{}", self.prefix, id.level, id.index)
     }
@@ -259,7 +268,10 @@ impl Files {
     }
 
     fn read(&self, id: NodeId) -> Result<Option<Vec<u8>>, VaultError> {
-        Ok(self.storage.read(&self.path(id))?)
+        match self.overlay.get(&id) {
+            Some(file) => Ok(Some(file.clone())),
+            None => Ok(self.storage.read(&self.path(id))?),
+        }
     }
 
     /// Whether there is more than the root node that an interrupted creation leaves.

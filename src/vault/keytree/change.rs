@@ -100,16 +100,7 @@ impl Inner {
     pub(super) fn recover(&mut self, has_older: bool) -> Result<(), VaultError> {
         if let Some(bytes) = self.files.storage.read(&self.files.change_path())? {
             let change = Change::decode(&bytes)?;
-            let key = secret_of(&self.root_key);
-            let counts = match change.kind {
-                Kind::Put => true,
-                // Without the custodian's having its root key, a rotation did not happen, and the
-                // nodes it would have replaced are all as they were.
-                Kind::Rotation => {
-                    change.root_file().is_some_and(|root| Node::decode(NodeId::ROOT, &key, root).is_ok())
-                }
-            };
-            if counts {
+            if counts(&change, &self.root_key) {
                 self.apply(&change)?;
             }
         }
@@ -219,6 +210,17 @@ impl Inner {
         self.files.storage.sync_round()?;
         self.is_unsynced = false;
         Ok(())
+    }
+}
+
+/// Whether `change` happened, given the root key in custody.
+pub(super) fn counts(change: &Change, root_key: &RootKey) -> bool {
+    let opens = |root: &[u8]| Node::decode(NodeId::ROOT, &secret_of(root_key), root).is_ok();
+    match change.kind {
+        Kind::Put => true,
+        // Without the custodian's having its root key, a rotation did not happen, and the nodes it
+        // would have replaced are all as they were.
+        Kind::Rotation => change.root_file().is_some_and(opens),
     }
 }
 

@@ -1,0 +1,289 @@
+//! `counterfoil verify`
+//!
+//! In scope: telling what TARGET is, reading the keys, printing the report. Out of scope: every
+//! verdict, which [`crate::prove`] gives; reading directories ([`super::directory`]) and servers
+//! ([`super::remote`]). Invariants: only the verifier key is trusted; nothing is written; the exit
+//! code is the report's, 1 where there was nothing to judge, 2 where the command line was wrong.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use zeroize::Zeroizing;
+
+use crate::event::json::{self, JsonLimits};
+use crate::event::keys::KeyUse;
+use crate::log::checkpoint::{self, Checkpoint};
+use crate::log::hash::Hash;
+use crate::log::note::VerifierKey;
+use crate::log::tile::ENTRY_BYTES_MAX;
+use crate::prove::proofs::ConsistencyDocument;
+use crate::prove::verdict::{Check, Report, Target, Verdict};
+use crate::prove::verify_document::{DOCUMENT_BYTES_MAX, DocumentError, verify_document};
+use crate::prove::verify_log::Progress;
+use crate::prove::verify_receipt::{Context, Published, ReaderKeys};
+use crate::vault::KeyRing;
+
+use super::client::read_key;
+use super::directory::{self, CHECKPOINT_BYTES_MAX, Given, Recognised};
+use super::output::{read_input, write_output};
+use super::{Failure, remote};
+
+/// Longest file with a verifier key that is read, in bytes: a name of 255 and the key, many times.
+const KEY_BYTES_MAX: u64 = 4 << 10;
+
+/// Verify a server, a data directory, a tile mirror, a receipt or a proof file.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  counterfoil verify receipt.json --key 'ledger.example/audit+…'\n  \
+    counterfoil verify ./ledger --key verifier.key --since checkpoint-of-last-month\n  \
+    counterfoil verify https://ledger.example --key verifier.key --key-file auditor.key --parts\n  \
+    counterfoil verify event.tlog-proof --entry event.entry --key verifier.key\n\n\
+    Exit codes: 0 verified, 3 failed, 4 not provable with what was given, 1 nothing to verify, 2 usage."
+)]
+pub(crate) struct VerifyArgs {
+    /// A URL (a server's root, a ledger's prefix, a mirror), a directory (a data directory, a
+    /// ledger's, a mirror), a receipt, a batch answer, a proof, a checkpoint; `-` for standard input.
+    #[arg(value_name = "TARGET")]
+    target: String,
+    /// The verifier key, or a file with it; all that is trusted.
+    #[arg(long, value_name = "VKEY_OR_FILE")]
+    key: String,
+    /// An older checkpoint, which what is verified must be consistent with.
+    #[arg(long, value_name = "FILE")]
+    since: Option<PathBuf>,
+    /// The ledger's `reader.key`, with which index keys are recomputed.
+    #[arg(long, value_name = "FILE")]
+    reader_key: Option<PathBuf>,
+    /// File with an API key, with which a server is asked for what needs a role.
+    #[arg(long, env = "COUNTERFOIL_KEY_FILE", value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// The entry that a `.tlog-proof` is about.
+    #[arg(long, value_name = "FILE")]
+    entry: Option<PathBuf>,
+    /// Ask a server for the receipt of every event, to check its parts: one request per event.
+    #[arg(long)]
+    parts: bool,
+    /// Why personal parts are read, for keys that need a reason.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The reader's keys and what the log must commit to for them to be the right ones.
+pub(super) struct Reader {
+    pub(super) keys: ReaderKeys,
+    /// Use, epoch and commitment of each.
+    pub(super) commitments: Vec<(&'static str, u32, Hash)>,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &VerifyArgs) -> Result<u8, Failure> {
+    let key = verifier_key(&args.key)?;
+    let since = match &args.since {
+        Some(path) => Some(read_input(path, CHECKPOINT_BYTES_MAX)?),
+        None => None,
+    };
+    let reader = args.reader_key.as_deref().map(reader_keys).transpose()?;
+    let given = Given { key: &key, since: since.as_deref(), reader: reader.as_ref() };
+    let is_url = args.target.starts_with("http://") || args.target.starts_with("https://");
+    if args.parts && !is_url {
+        return Err(Failure::usage("--parts is for servers; a directory's parts are always read"));
+    }
+    let path = Path::new(&args.target);
+    let report = if is_url {
+        let api_key = args.key_file.as_deref().map(read_key).transpose()?;
+        let asked = remote::Asked { parts: args.parts, reason: args.reason.as_deref() };
+        with_bar(|bar| remote::verify(&args.target, &given, api_key, &asked, bar))?
+    } else if args.target != "-" && path.is_dir() {
+        match directory::recognise(path, &key)? {
+            Recognised::OtherKeys(origins) => directory::other_keys(&key, &origins),
+            Recognised::Place(place) => {
+                with_bar(|bar| directory::verify(&place, &given, &mut |progress| show(bar, progress)))?
+            }
+        }
+    } else {
+        document(path, args, &given)?
+    };
+    print(args, &report)?;
+    Ok(report.exit_code())
+}
+
+/// Reads a verifier key as text, or from the first line of a file.
+fn verifier_key(text: &str) -> Result<VerifierKey, Failure> {
+    if let Ok(key) = text.trim().parse::<VerifierKey>() {
+        return Ok(key);
+    }
+    let path = Path::new(text);
+    if !path.exists() {
+        return Err(Failure::usage("--key is neither a verifier key (name+id+key) nor a file"));
+    }
+    let bytes = read_input(path, KEY_BYTES_MAX)?;
+    let line = String::from_utf8_lossy(&bytes);
+    line.trim()
+        .parse()
+        .map_err(|error| Failure::usage(format!("{text} does not hold a verifier key: {error}")))
+}
+
+fn reader_keys(path: &Path) -> Result<Reader, Failure> {
+    let ring = KeyRing::open(path)?;
+    let mut reader = Reader { keys: ReaderKeys::default(), commitments: Vec::new() };
+    for (key_use, epoch, commitment) in ring.commitments() {
+        reader.commitments.push((key_use.name(), epoch, commitment));
+        let Some(key) = ring.get(key_use, epoch) else { continue };
+        let keys = match key_use {
+            KeyUse::Event => &mut reader.keys.event,
+            KeyUse::Read => &mut reader.keys.read,
+            KeyUse::Directory => &mut reader.keys.directory,
+        };
+        keys.push(Zeroizing::new(*key));
+    }
+    Ok(reader)
+}
+
+/// Verifies one document, offline.
+fn document(path: &Path, args: &VerifyArgs, given: &Given<'_>) -> Result<Report, Failure> {
+    let bytes_max = u64::try_from(DOCUMENT_BYTES_MAX).unwrap_or(u64::MAX);
+    let bytes = read_input(path, bytes_max)?;
+    let entry_bytes_max = u64::try_from(ENTRY_BYTES_MAX).unwrap_or(u64::MAX);
+    let entry = args.entry.as_deref().map(|path| read_input(path, entry_bytes_max)).transpose()?;
+    let mut since_report = Report::new(Target::Checkpoint);
+    let since = match given.since {
+        None => None,
+        Some(note) => match checkpoint::open(note, given.key) {
+            Ok(opened) => Some(opened),
+            Err(error) => {
+                since_report.push("since", Verdict::Failed, error.to_string());
+                return Ok(since_report);
+            }
+        },
+    };
+    let no_proof = |_, _| None;
+    let context = Context {
+        reader: given.reader.map(|reader| &reader.keys),
+        entry: entry.as_deref(),
+        published: since.as_ref().map(|checkpoint| Published { checkpoint, proof: &no_proof }),
+        ..Context::new(given.key)
+    };
+    let mut report = match verify_document(&bytes, &context) {
+        Ok(report) => report,
+        Err(error @ DocumentError::UnknownKind) => return Err(Failure::new(error.to_string())),
+        Err(error) => {
+            let mut report = Report::new(Target::Receipt);
+            report.push("document", Verdict::Failed, error.to_string());
+            return Ok(report);
+        }
+    };
+    if let Some(since) = &since {
+        match report.target {
+            Target::Consistency => since_consistency(&bytes, since, &mut report),
+            Target::Checkpoint => since_checkpoint(&bytes, given.key, since, &mut report),
+            Target::Inclusion => {
+                report.push("since", Verdict::NotProvable, "an inclusion proof leads to no other size");
+            }
+            _ => {} // the verifier of receipts has compared them
+        }
+    }
+    Ok(report)
+}
+
+/// Whether a consistency proof begins at the older checkpoint.
+fn since_consistency(bytes: &[u8], since: &Checkpoint, report: &mut Report) {
+    let limits = JsonLimits { bytes_max: DOCUMENT_BYTES_MAX, ..JsonLimits::default() };
+    let value = json::parse(bytes, &limits).ok();
+    let Some(proof) = value.and_then(|value| ConsistencyDocument::parse(value).ok()) else { return };
+    if proof.from != since.size {
+        let detail = format!("the proof begins at size {}, not at {}", proof.from, since.size);
+        report.push("since", Verdict::NotProvable, detail);
+    } else if proof.root_from == since.root {
+        report.push("since", Verdict::Verified, "the proof begins at the older checkpoint");
+    } else {
+        report.push("since", Verdict::Failed, "the older checkpoint has another root: a fork");
+    }
+}
+
+/// Whether two checkpoints by themselves can be told to agree.
+fn since_checkpoint(bytes: &[u8], key: &VerifierKey, since: &Checkpoint, report: &mut Report) {
+    let Ok(opened) = checkpoint::open(bytes, key) else { return };
+    let (verdict, detail) = if opened.size != since.size {
+        (Verdict::NotProvable, "two sizes need a consistency proof")
+    } else if opened.root == since.root {
+        (Verdict::Verified, "both have the same size and root")
+    } else {
+        (Verdict::Failed, "both have the same size and different roots: a fork")
+    };
+    report.push("since", verdict, detail);
+}
+
+/// Runs `work` with a progress bar, which is drawn on standard error where that is a terminal.
+fn with_bar<T>(work: impl FnOnce(&ProgressBar) -> Result<T, Failure>) -> Result<T, Failure> {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}") {
+        bar.set_style(style);
+    }
+    bar.set_message("entries");
+    let result = work(&bar);
+    bar.finish_and_clear();
+    result
+}
+
+/// Moves the bar to where the walk is.
+pub(super) fn show(bar: &ProgressBar, progress: Progress) {
+    bar.set_length(progress.entries_total);
+    bar.set_position(progress.entries_done);
+}
+
+fn print(args: &VerifyArgs, report: &Report) -> Result<(), Failure> {
+    if !args.json {
+        return write_output(None, human(report).as_bytes());
+    }
+    // Beside the kind of target, which the report names, what was given as one.
+    let mut out = format!("{{\"location\":{},", serde_json::json!(args.target)).into_bytes();
+    out.extend_from_slice(report.to_json().get(1..).unwrap_or_default());
+    write_output(None, &out)
+}
+
+/// The report for a person: the verdict, a line a check, a line a finding.
+fn human(report: &Report) -> String {
+    let mut text = format!("{}: {}", words(report.verdict()), report.target.as_str());
+    let _ = match (report.target, report.range) {
+        (Target::Log, _) => write!(text, " of {} entries", report.count),
+        (_, Some(range)) if range.first == range.last => write!(text, ", index {}", range.first),
+        (_, Some(range)) => write!(text, ", indexes {} to {}", range.first, range.last),
+        _ => Ok(()),
+    };
+    for key in &report.keys {
+        let _ = write!(text, ", key {key}");
+    }
+    text.push('\n');
+    for check in &report.checks {
+        let _ = writeln!(text, "  {:<12} {:<12} {}", mark(check), check.name, check.detail);
+    }
+    if !report.findings.is_empty() {
+        text.push_str("findings:\n");
+    }
+    for found in &report.findings {
+        let _ = writeln!(text, "  {}: {} ({})", found.place, found.detail, found.check);
+    }
+    text
+}
+
+fn words(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Verified => "VERIFIED",
+        Verdict::NotProvable => "NOT PROVABLE",
+        Verdict::Failed => "FAILED",
+    }
+}
+
+fn mark(check: &Check) -> &'static str {
+    match check.verdict {
+        Verdict::Verified => "ok",
+        Verdict::NotProvable if check.matters => "not provable",
+        Verdict::NotProvable => "not checked",
+        Verdict::Failed => "FAILED",
+    }
+}
