@@ -122,10 +122,13 @@ impl Drop for Server {
 }
 
 fn event(number: u32) -> String {
-    let subject = number % 23;
-    format!(
-        r#"{{"id":"e{number}","org":"illuma","producer":"illuma.core","type":"data.deleted","at":"2026-01-31T09:00:00Z","subject":"s{subject}","holder":"self","complete":true,"method":"automatic"}}"#
-    )
+    let subject = format!("s{}", number % 23);
+    let event = serde_json::json!({
+        "id": format!("e{number}"), "org": "illuma", "producer": "illuma.core", "subject": subject,
+        "type": "data.deleted", "at": "2026-01-31T09:00:00Z", "holder": "self", "complete": true,
+        "method": "automatic",
+    });
+    event.to_string()
 }
 
 /// A directory a server has filled and left, with what was kept on the way.

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | data directory | `counterfoil.toml` | all of a ledger; the key's name picks which |
 //! | ledger | any of [`LEDGER_FILES`] | checkpoint, tiles, bundles, sealed parts, journal |
-//! | mirror | `checkpoint` and nothing of a ledger's own | checkpoint and tiles; bundles where `tile/entries` is there |
+//! | mirror | nothing of a ledger's own | checkpoint and tiles, and bundles where `tile/entries` is there |
 //!
 //! Invariants: nothing is written; the checkpoint is read first, so that a server may go on
 //! appending meanwhile; every file below `tile`, `sealed` and `journal` is read.
