@@ -7,6 +7,16 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// Milliseconds between published checkpoints at least: each costs a few flushes.
+pub const PUBLISH_INTERVAL_MS_MIN: u64 = 10;
+
+/// Milliseconds that an event's time may lie ahead at most, whatever the setting: one day. Searches
+/// by the time of occurrence rely on it for events that were recorded under other settings.
+pub const SKEW_MS_MAX: u64 = 86_400_000;
+
+/// Bytes of disk kept free where the setting is absent: room to go on reading and to shut down.
+pub const DISK_RESERVE_BYTES_DEFAULT: u64 = 256 << 20;
+
 /// File name in the data directory.
 pub const CONFIG_FILE: &str = "counterfoil.toml";
 
@@ -23,6 +33,9 @@ pub struct Config {
     /// Milliseconds that an event's time may lie ahead of the server's clock.
     #[serde(default = "default_skew_max_ms")]
     pub skew_max_ms: u64,
+    /// Bytes of disk kept free: below it appends are refused with 507.
+    #[serde(default = "default_disk_reserve_bytes")]
+    pub disk_reserve_bytes: u64,
     /// Ledgers by name.
     pub ledgers: BTreeMap<String, LedgerConfig>,
 }
@@ -47,6 +60,10 @@ const fn default_skew_max_ms() -> u64 {
     300_000
 }
 
+const fn default_disk_reserve_bytes() -> u64 {
+    DISK_RESERVE_BYTES_DEFAULT
+}
+
 impl Config {
     /// Default settings with one ledger.
     ///
@@ -62,6 +79,7 @@ impl Config {
             listen: default_listen(),
             publish_interval_ms: default_publish_interval_ms(),
             skew_max_ms: default_skew_max_ms(),
+            disk_reserve_bytes: default_disk_reserve_bytes(),
             ledgers: BTreeMap::from([(name.to_owned(), ledger)]),
         }
     }
@@ -69,9 +87,17 @@ impl Config {
     /// Reads the file's text.
     ///
     /// # Errors
-    /// A sentence with the line, for text that is not TOML or holds an unknown setting.
+    /// A sentence with the line, for text that is not TOML, holds an unknown setting or one out of
+    /// its bounds.
     pub fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| error.to_string())
+        let config: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        if config.publish_interval_ms < PUBLISH_INTERVAL_MS_MIN {
+            return Err(format!("publish_interval_ms must be at least {PUBLISH_INTERVAL_MS_MIN}"));
+        }
+        if config.skew_max_ms > SKEW_MS_MAX {
+            return Err(format!("skew_max_ms must be at most {SKEW_MS_MAX}"));
+        }
+        Ok(config)
     }
 
     /// The file's text.

@@ -12,7 +12,7 @@ use crate::clock::random_fill;
 use crate::config::{CONFIG_FILE, Config};
 use crate::http::keys::{ADMIN_KEY_FILE, KeyStore, NewKey, Role};
 use crate::ledger::{Ledger, LedgerKeys};
-use crate::store::{DiskStorage, Storage};
+use crate::store::{DirLock, DiskStorage, Storage};
 use crate::vault::secret_file;
 
 use super::{EXIT_GOOD, Failure};
@@ -32,6 +32,9 @@ pub(crate) struct InitArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &InitArgs) -> Result<u8, Failure> {
+    std::fs::create_dir_all(&args.data)
+        .map_err(|error| Failure::new(format!("{}: {error}", args.data.display())))?;
+    let _lock = DirLock::acquire(&args.data)?;
     let made = create(&args.data, args.origin.as_deref())?;
     eprintln!("Made the ledger `main` in {}.", args.data.display());
     eprintln!(
@@ -42,7 +45,7 @@ pub(crate) fn run(args: &InitArgs) -> Result<u8, Failure> {
     Ok(EXIT_GOOD)
 }
 
-/// Makes a data directory and returns the verifier key of its ledger.
+/// Makes a data directory, whose lock the caller holds, and returns the verifier key of its ledger.
 pub(crate) fn create(data: &Path, origin: Option<&str>) -> Result<String, Failure> {
     let storage = DiskStorage::open(data)?;
     if storage.exists(CONFIG_FILE)? {

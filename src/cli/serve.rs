@@ -69,7 +69,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
     }
     let listen = args.listen.clone().unwrap_or(config.listen);
     let server = Arc::new(Server { ledgers, keys, clock });
-    serve(&server, &listen, &args.data)?;
+    let watched = Arc::clone(&server);
+    let watch = DiskWatch { data: args.data.clone(), reserve_bytes: config.disk_reserve_bytes };
+    serve(&server, &listen, &args.data, move || watch.look(&watched))?;
     for ledger in server.ledgers.values() {
         ledger.close()?;
     }
@@ -96,7 +98,31 @@ pub(crate) fn read_config(storage: &dyn Storage, data: &Path) -> Result<Config, 
     Config::parse(&text).map_err(|error| Failure::new(format!("{CONFIG_FILE}: {error}")))
 }
 
-fn serve(server: &Arc<Server>, listen: &str, data: &Path) -> Result<(), Failure> {
+/// Looks after the room on the disk.
+#[derive(Debug)]
+struct DiskWatch {
+    data: PathBuf,
+    reserve_bytes: u64,
+}
+
+impl DiskWatch {
+    /// Tells every ledger whether the disk has less room than is kept in reserve. Where the operating
+    /// system does not say, appends go on and a full disk is met by the write that fails.
+    fn look(&self, server: &Server) {
+        let Ok(disk) = rustix::fs::statvfs(&self.data) else { return };
+        let low = disk.f_bavail.saturating_mul(disk.f_frsize) < self.reserve_bytes;
+        for ledger in server.ledgers.values() {
+            ledger.set_disk_low(low);
+        }
+    }
+}
+
+fn serve(
+    server: &Arc<Server>,
+    listen: &str,
+    data: &Path,
+    every_second: impl Fn() + Send + 'static,
+) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(listen)
@@ -104,6 +130,13 @@ fn serve(server: &Arc<Server>, listen: &str, data: &Path) -> Result<(), Failure>
             .map_err(|error| Failure::new(format!("cannot listen on {listen}: {error}")))?;
         let address = listener.local_addr()?;
         announce(server, &address.to_string(), data);
+        tokio::spawn(async move {
+            let mut seconds = tokio::time::interval(std::time::Duration::from_secs(1));
+            loop {
+                seconds.tick().await;
+                every_second();
+            }
+        });
         let router = http::router(Arc::clone(server));
         http::serve(listener, router, ServeOptions::default(), asked_to_end()).await?;
         Ok(())

@@ -203,6 +203,16 @@ impl Facet {
         self.namespace().map_or_else(open, Namespace::name)
     }
 
+    /// The spelling of a value under which events are indexed and found: countries in upper case,
+    /// everything else as it stands.
+    #[must_use]
+    pub fn normalised(self, value: &str) -> Cow<'_, str> {
+        if self == Self::COUNTRY && value.bytes().any(|byte| byte.is_ascii_lowercase()) {
+            return Cow::Owned(value.to_ascii_uppercase());
+        }
+        Cow::Borrowed(value)
+    }
+
     /// The facet of this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {

@@ -5,6 +5,7 @@
 //! proposes; what is returned has been compared in full with the entry, so an index that invents
 //! rows changes nothing.
 
+use crate::config::SKEW_MS_MAX;
 use crate::event::entry::{EntryBody, EventBody};
 use crate::event::facet::{Facet, Namespace};
 use crate::event::json::{Object, Value};
@@ -210,10 +211,10 @@ pub fn run(ledger: &Snapshot, query: &Query) -> Result<Page, HistoryError> {
 }
 
 /// The indexes `[low, high)` that can hold an answer. On the occurred clock an event is recorded at
-/// any time after it happened, but at most the ledger's skew before.
+/// any time after it happened, but at most the largest skew any setting allows before.
 fn bounds(snapshot: &Snapshot, query: &Query) -> Result<(u64, u64), LedgerError> {
     let size = snapshot.size().0;
-    let skew_us = snapshot.skew_max_us();
+    let skew_us = SKEW_MS_MAX.saturating_mul(1000);
     let low = match (query.from_us, query.clock) {
         (None, _) => 0,
         (Some(from_us), Clock::Recorded) => snapshot.first_at_or_after(from_us)?,
@@ -234,7 +235,7 @@ fn sought(snapshot: &Snapshot, query: &Query, low: u64, last: u64) -> Result<Vec
     for condition in &query.conditions {
         let facet = condition.facet;
         let keys = match facet.namespace() {
-            None => vec![(facet, snapshot.open_key(facet, &condition.value))],
+            None => vec![(facet, snapshot.open_key(facet, &facet.normalised(&condition.value)))],
             Some(namespace) => {
                 let (from, to) = match periods {
                     Some(found) => found,

@@ -272,6 +272,10 @@ pub(crate) fn of_append(error: &AppendError) -> Problem {
         AppendError::FutureTime { .. } => Problem::new(problem::TIME_IN_FUTURE, detail),
         AppendError::AncientTime => Problem::new(problem::TIME_TOO_OLD, detail),
         AppendError::BatchRefused => Problem::new(problem::BATCH_REFUSED, detail),
+        AppendError::TooLargeTogether { bytes_max, .. } => {
+            Problem::new(problem::BODY_TOO_LARGE, detail).with("limit_bytes", *bytes_max)
+        }
+        AppendError::DiskLow => Problem::new(problem::DISK_FULL, detail),
         AppendError::Overloaded { .. } => Problem::new(problem::OVERLOADED, detail),
         AppendError::ClockAhead { .. } => Problem::new(problem::CLOCK_AHEAD, detail),
         AppendError::Ledger(error) => of_ledger(error),

@@ -63,8 +63,6 @@ problem_types! {
         "Send events whose `source` the key was made for, or ask for a key for this source.";
     WRONG_LEDGER, "wrong-ledger", 403, "The key is bound to other ledgers",
         "Use a key that was made for this ledger.";
-    REASON_REQUIRED, "reason-required", 403, "Reading personal parts needs a reason",
-        "Add `?reason=` with the ticket or request that the reading serves.";
     NOT_FOUND, "not-found", 404, "There is nothing here",
         "Check the path, the ledger's name and the index.";
     METHOD_NOT_ALLOWED, "method-not-allowed", 405, "The path exists, but not for this method",
@@ -197,6 +195,18 @@ impl IntoResponse for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_of_problems_is_this_table() {
+        let page = include_str!("../../docs/problems.md");
+        let listed = page.find("## `").map_or("", |at| page.split_at(at).1);
+        let mut written = String::new();
+        for kind in TYPES {
+            let ProblemType { slug, status, title, remedy } = kind;
+            written += &format!("## `{slug}`\n\nStatus {status}. {title}.\n\n{remedy}\n\n");
+        }
+        assert_eq!(listed.trim_end(), written.trim_end(), "docs/problems.md should read:\n{written}");
+    }
 
     #[test]
     fn slugs_are_unique_and_every_kind_of_event_error_has_one() {

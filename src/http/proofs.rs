@@ -11,7 +11,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, Snapshot};
 use crate::log::hash::{LogIndex, TreeSize, leaf_hash};
 use crate::log::merkle::BuildError;
 use crate::prove::proofs::{ConsistencyDocument, InclusionDocument};
@@ -38,6 +38,15 @@ fn of_build(error: &BuildError<LedgerError>) -> Problem {
     }
 }
 
+/// A checkpoint of a durable size, so that the proof's root is a signed one.
+fn signed_at(snapshot: &Snapshot, size: u64) -> Result<String, Problem> {
+    let at = snapshot.at(size).and_then(|at| at.map(|at| at.checkpoint()).transpose());
+    match at.map_err(|error| of_ledger(&error))? {
+        Some(note) => Ok(note.to_string()),
+        None => Err(Problem::new(problem::BAD_PARAMETER, "the ledger has not reached that size")),
+    }
+}
+
 /// `GET /v1/ledgers/{ledger}/proofs/inclusion?index=&size=`
 pub(crate) async fn inclusion(
     State(server): State<Arc<Server>>,
@@ -61,7 +70,7 @@ pub(crate) async fn inclusion(
             leaf_hash: leaf_hash(&entry),
             root: snapshot.root_at(size).map_err(|error| of_build(&error))?,
             proof: snapshot.inclusion(index, size).map_err(|error| of_build(&error))?,
-            checkpoint: None,
+            checkpoint: Some(signed_at(&snapshot, size)?),
         };
         let mut bytes = Vec::new();
         document.write_json(&mut bytes);
@@ -92,7 +101,7 @@ pub(crate) async fn consistency(
             proof: snapshot.consistency(from, to).map_err(|error| of_build(&error))?,
             root_from: snapshot.root_at(from).map_err(|error| of_build(&error))?,
             root_to: snapshot.root_at(to).map_err(|error| of_build(&error))?,
-            checkpoint: None,
+            checkpoint: Some(signed_at(&snapshot, to)?),
         };
         let mut bytes = Vec::new();
         document.write_json(&mut bytes);
@@ -122,9 +131,11 @@ pub(crate) async fn verify(
             event: vec![secrets.event.clone()],
             directory: vec![secrets.directory.clone()],
         };
+        let catalogue = ledger.catalogue();
         let mut context = Context::new(ledger.verifier());
         if reads {
             context.reader = Some(&reader);
+            context.catalogue = Some(&catalogue);
         }
         verify_document(&bytes, &context)
             .map_err(|error| Problem::new(problem::BAD_DOCUMENT, error.to_string()))

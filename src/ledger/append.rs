@@ -5,8 +5,9 @@
 //! answers. Invariants: an atomic request is stored whole or not at all; the same source and id
 //! never get two entries.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 
@@ -21,7 +22,9 @@ use crate::prove::receipt::{Compared, KeyOpening, Openings, PartContent, PartOpe
 
 use super::admit::{self, Admitted, InTheClear, Prepared};
 use super::error::{AppendError, LedgerError};
-use super::sequencer::{Committed, Item, Message, Outcome, Submission, WAITING_SUBMISSIONS_MAX};
+use super::sequencer::{
+    Committed, GROUP_BYTES_MAX, Item, Message, Outcome, Submission, WAITING_SUBMISSIONS_MAX,
+};
 use super::snapshot::{Access, StoredEvent};
 use super::{Ledger, Snapshot};
 
@@ -78,15 +81,23 @@ impl Ledger {
         with_proof: bool,
     ) -> Vec<Result<Appended, AppendError>> {
         let count = events.len();
+        let mut conflicts = HashSet::new();
         for _ in 0..LOOK_UPS_MAX {
             let catalogue = self.shared.catalogue.load_full();
             let mut works = self.admit_all(&events, &catalogue, producer);
             let refused = works.iter().any(|work| matches!(work, Work::Refused(_) | Work::Malformed));
-            self.record_conflicts(&works);
+            self.record_conflicts(&works, &mut conflicts);
             if atomic && refused {
                 return works.into_iter().zip(events).map(|(work, event)| refuse(work, event)).collect();
             }
             let items: Vec<Item> = works.iter_mut().filter_map(take_item).collect();
+            let bytes: usize = items.iter().map(Item::frame_bytes).sum();
+            if bytes > GROUP_BYTES_MAX {
+                return fail_all(
+                    count,
+                    &AppendError::TooLargeTogether { bytes, bytes_max: GROUP_BYTES_MAX },
+                );
+            }
             let outcome = self.submit(items, with_proof).await;
             match outcome {
                 Ok(Outcome::Committed(committed)) => {
@@ -160,17 +171,21 @@ impl Ledger {
         }
     }
 
-    /// Leaves an entry for each id that came again with other content. The refusal stands whether
-    /// or not the queue has room for it.
-    fn record_conflicts(&self, works: &[Work]) {
+    /// Leaves an entry for each id that came again with other content, once per id while it is
+    /// remembered, so that a client which repeats itself does not fill the log. The refusal stands
+    /// whether or not the queue has room for the entry.
+    fn record_conflicts(&self, works: &[Work], recorded: &mut HashSet<u64>) {
         for work in works {
             let Work::Refused(AppendError::Conflict { first }) = work else { continue };
+            if !recorded.insert(*first) || !self.shared.conflict_is_new(*first) {
+                continue;
+            }
             let Ok(Some((bytes, entry))) = self.snapshot().decoded(*first) else { continue };
             let EntryBody::Event(event) = entry.body else { continue };
             let body = EntryBody::Conflict(ConflictBody {
                 event_key: event.event_key,
                 first: LogIndex(*first),
-                refused: leaf_hash(&bytes),
+                first_leaf: leaf_hash(&bytes),
             });
             let (reply, _) = oneshot::channel();
             let items = vec![Item::System(body)];
@@ -181,6 +196,9 @@ impl Ledger {
     async fn submit(&self, items: Vec<Item>, with_proof: bool) -> Result<Outcome, AppendError> {
         if self.shared.is_stopped() {
             return Err(LedgerError::Stopped.into());
+        }
+        if self.shared.disk_low.load(Ordering::SeqCst) && !items.is_empty() {
+            return Err(AppendError::DiskLow);
         }
         if items.is_empty() {
             return Ok(Outcome::Committed(Vec::new()));
@@ -249,6 +267,10 @@ fn same_in_request(works: &[Work], first: usize, split: &SplitEvent) -> Work {
 fn fail_all(count: usize, error: &AppendError) -> Vec<Result<Appended, AppendError>> {
     let each = || match error {
         AppendError::Overloaded { waiting_max } => AppendError::Overloaded { waiting_max: *waiting_max },
+        AppendError::TooLargeTogether { bytes, bytes_max } => {
+            AppendError::TooLargeTogether { bytes: *bytes, bytes_max: *bytes_max }
+        }
+        AppendError::DiskLow => AppendError::DiskLow,
         AppendError::ClockAhead { ahead_ms } => AppendError::ClockAhead { ahead_ms: *ahead_ms },
         _ => AppendError::Ledger(LedgerError::Stopped),
     };

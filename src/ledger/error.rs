@@ -122,6 +122,17 @@ pub enum AppendError {
     /// Another item of an atomic request was refused.
     #[error("not stored, because another event of this request was refused")]
     BatchRefused,
+    /// The events of one request do not fit one commit once they are sealed.
+    #[error("sealed, the events of this request take {bytes} bytes; one commit holds {bytes_max}")]
+    TooLargeTogether {
+        /// What they take, in bytes.
+        bytes: usize,
+        /// The limit, in bytes.
+        bytes_max: usize,
+    },
+    /// The disk is nearly full.
+    #[error("the disk has less room than the server keeps in reserve")]
+    DiskLow,
     /// More work is waiting than the ledger accepts.
     #[error("the ledger has {waiting_max} requests waiting; try again in a moment")]
     Overloaded {

@@ -7,6 +7,7 @@
 //! it needs is in place; the journal is trimmed only behind a durable round; partial tiles go only
 //! when their full tile is durable.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,10 @@ pub(crate) const TAIL_BYTES_MAX: usize = 128 << 20;
 /// Entries between two durable rounds, unless set otherwise: about 16 MiB of journal at 1 kB an event.
 pub(crate) const ROUND_ENTRIES: u64 = 16_384;
 
+/// Bytes given to the journal between two durable rounds: half a segment, so that the journal stays
+/// at three segments or so whatever the events' size.
+const ROUND_BYTES: u64 = 16 << 20;
+
 /// Milliseconds between two durable rounds while anything changes.
 const ROUND_INTERVAL_MS: u64 = 30_000;
 
@@ -42,7 +47,7 @@ const INDEX_ROWS_MAX: u64 = 65_536;
 /// Index rows merged in one step, about 25 ms, so that publishing is not held up.
 const MERGE_POSTINGS_MAX: u64 = 100_000;
 
-/// Persons in one registration entry at most: 64 bytes each, so that with its 90 bytes of header
+/// Persons in one registration entry at most: 64 bytes each, so that with its 80 bytes of header
 /// the entry stays below the 65,535 bytes a bundle can hold.
 pub(crate) const REGISTRATION_PERSONS_MAX: usize = 1_000;
 
@@ -68,6 +73,9 @@ pub(crate) struct Fold {
     finished: Vec<String>,
     registration: Option<PendingRegistration>,
     registered_through: u64,
+    /// Sealed partial bundle of the newest publication that no durable round covers.
+    sealed_partial: Option<String>,
+    given_at_round: u64,
     last_publish_us: u64,
     last_round_us: u64,
     last_registration_us: u64,
@@ -103,6 +111,8 @@ impl Fold {
             finished: Vec::new(),
             registration: None,
             registered_through: start.registered_through,
+            sealed_partial: None,
+            given_at_round: 0,
             last_publish_us: 0,
             last_round_us: now_us,
             last_registration_us: now_us,
@@ -143,10 +153,13 @@ impl Fold {
             self.last_publish_us = now_us;
         }
         let grown = self.shared.size().saturating_sub(self.durable);
+        let given = self.shared.journaled_bytes.load(Ordering::SeqCst);
         if grown >= self.shared.options.round_entries
+            || given.saturating_sub(self.given_at_round) >= ROUND_BYTES
             || grown > 0 && elapsed_ms(self.last_round_us) >= ROUND_INTERVAL_MS
         {
             self.durable_round()?;
+            self.given_at_round = given;
             self.last_round_us = now_us;
         }
         Ok(())
@@ -248,6 +261,11 @@ impl Fold {
             let bundle = full / TILE_WIDTH;
             self.write_bundle(bundle, &records)?;
             let width = u16::try_from(records.len()).unwrap_or(u16::MAX);
+            // Unlike entry bundles, sealed ones are not kept for every published size.
+            let sealed = self.shared.path(&sealed_path(BundleId { index: bundle, width }));
+            if let Some(older) = self.sealed_partial.replace(sealed) {
+                self.shared.storage.remove(&older)?;
+            }
             let id = TileId { level: 0, index: bundle, width };
             self.write_tile(id, records.iter().map(|record| record.leaf))?;
         }
@@ -287,6 +305,7 @@ impl Fold {
         self.shared.tree.synced()?;
         self.shared.directory.drained(&persons);
         self.durable = self.published;
+        self.sealed_partial = None;
         self.shared.trim_journal(self.durable)?;
         for path in std::mem::take(&mut self.finished) {
             self.shared.remove_partials(&path)?;

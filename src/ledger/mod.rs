@@ -130,6 +130,12 @@ impl Ledger {
         !self.shared.is_stopped()
     }
 
+    /// Tells the ledger whether the disk has less room than is kept in reserve; while it has, appends
+    /// are refused and reads go on.
+    pub fn set_disk_low(&self, low: bool) {
+        self.shared.disk_low.store(low, Ordering::SeqCst);
+    }
+
     /// Committed entries whose index rows are not yet in durable runs.
     #[must_use]
     pub fn index_lag(&self) -> u64 {

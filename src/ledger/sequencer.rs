@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, PoisonError};
 
@@ -20,7 +21,7 @@ use crate::log::checkpoint::Checkpoint;
 use crate::log::hash::{Hash, LogIndex, TreeSize, leaf_hash};
 use crate::log::merkle;
 use crate::log::tile::TILE_WIDTH;
-use crate::store::frame::{Frame, Record as JournalRecord, SealedPart};
+use crate::store::frame::{FRAME_BYTES_MAX, Frame, Record as JournalRecord, SealedPart};
 use crate::store::journal::Journal;
 use crate::vault::{SlotNumber, WrappedPerson};
 
@@ -32,9 +33,8 @@ use super::nodes::EdgeNodes;
 use super::persons::Person;
 use super::tail::{Record, SealedBlob};
 
-/// Bytes of events after which a group takes no further submission: 8 MiB, the size of the
-/// largest request, so that a frame is at most two of them.
-const GROUP_BYTES_MAX: usize = 8 << 20;
+/// Bytes of a group's frame at most: what a frame may hold, less room for its header and checksums.
+pub(crate) const GROUP_BYTES_MAX: usize = FRAME_BYTES_MAX - (1 << 20);
 
 /// Submissions that may wait. With 64 KiB events of one each that is 64 MiB.
 pub(crate) const WAITING_SUBMISSIONS_MAX: usize = 1_024;
@@ -61,15 +61,29 @@ pub(crate) struct Submission {
     pub(crate) reply: oneshot::Sender<Result<Outcome, AppendError>>,
 }
 
-impl Submission {
-    fn weight_bytes(&self) -> usize {
-        let weigh = |item: &Item| match item {
-            Item::Event(event) => {
-                event.parts.iter().map(|part| part.blob.len() + 64).sum::<usize>() + 256
+impl Item {
+    /// Bytes that the item takes in a journal frame, never less than it does: an entry has a header of
+    /// 80 bytes, an event's body 64 bytes and 33 for each key and part; a sealed part has 8 bytes of
+    /// framing and 8 for each owner; a person new to the ledger takes 105.
+    pub(crate) fn frame_bytes(&self) -> usize {
+        match self {
+            Self::Event(event) => {
+                let keys = event.open_keys.len() + event.person_keys.len() + event.parts.len();
+                let sealed: usize = event
+                    .parts
+                    .iter()
+                    .map(|part| part.blob.len() + 16 + 8 * (1 + part.owners.len()))
+                    .sum();
+                160 + 33 * keys + sealed + 105 * event.persons.len()
             }
-            Item::System(_) => 65_535,
-        };
-        self.items.iter().map(weigh).sum()
+            Self::System(_) => 65_535 + 16,
+        }
+    }
+}
+
+impl Submission {
+    fn frame_bytes(&self) -> usize {
+        self.items.iter().map(Item::frame_bytes).sum()
     }
 }
 
@@ -136,6 +150,41 @@ impl RecentKeys {
     }
 }
 
+/// What was waiting when a group began.
+#[derive(Debug, Default)]
+struct Taken {
+    waiting: Vec<Submission>,
+    trim: Option<u64>,
+    stopping: bool,
+}
+
+/// Takes `first` and whatever else waits, as far as it fits one frame; what does not is `held` for
+/// the next group.
+fn take(first: Message, inbox: &Receiver<Message>, held: &mut Option<Message>) -> Taken {
+    let mut taken = Taken::default();
+    let mut bytes = 0;
+    let mut next = Some(first);
+    while let Some(message) = next {
+        match message {
+            Message::Append(submission) => {
+                bytes += submission.frame_bytes();
+                if bytes > GROUP_BYTES_MAX && !taken.waiting.is_empty() {
+                    *held = Some(Message::Append(submission));
+                    return taken;
+                }
+                taken.waiting.push(submission);
+            }
+            Message::Trim(index) => taken.trim = Some(index),
+            Message::Stop => {
+                taken.stopping = true;
+                return taken;
+            }
+        }
+        next = inbox.try_recv().ok();
+    }
+    taken
+}
+
 /// State that belongs to the sequencer's thread alone.
 #[derive(Debug)]
 pub(crate) struct Sequencer {
@@ -172,32 +221,19 @@ impl Sequencer {
 
     /// Runs until told to stop or until a write fails.
     pub(crate) fn run(mut self, inbox: &Receiver<Message>) {
-        let mut stopping = false;
-        while !stopping {
-            let Ok(first) = inbox.recv() else { break };
-            let mut waiting = Vec::new();
-            let mut weight_bytes = 0;
-            let mut trim = None;
-            let mut next = Some(first);
-            while let Some(message) = next.take() {
-                match message {
-                    Message::Append(submission) => {
-                        weight_bytes += submission.weight_bytes();
-                        waiting.push(submission);
-                    }
-                    Message::Trim(index) => trim = Some(index),
-                    Message::Stop => stopping = true,
-                }
-                if !stopping && weight_bytes < GROUP_BYTES_MAX {
-                    next = inbox.try_recv().ok();
-                }
-            }
-            let result = self.commit(waiting).and_then(|()| match trim {
+        let mut held = None;
+        loop {
+            let Some(first) = held.take().or_else(|| inbox.recv().ok()) else { break };
+            let taken = take(first, inbox, &mut held);
+            let result = self.commit(taken.waiting).and_then(|()| match taken.trim {
                 Some(index) => Ok(self.journal.trim_below(index).map(|_| ())?),
                 None => Ok(()),
             });
             if let Err(error) = result {
                 self.shared.stop(&error);
+                break;
+            }
+            if taken.stopping {
                 break;
             }
         }
@@ -237,6 +273,10 @@ impl Sequencer {
         }
         self.journal.append(&group.frame)?;
         self.journal.sync()?;
+        let bytes: usize = group.records.iter().map(|record| record.weight_bytes()).sum();
+        self.shared
+            .journaled_bytes
+            .fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::SeqCst);
         let shown = self.show(&group)?;
         self.answer(group, shown)
     }

@@ -4,6 +4,7 @@
 //! what each thread does. Invariants: `tail` is locked only for copying; nothing is awaited or
 //! written to disk under it.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
@@ -31,6 +32,9 @@ use super::persons::Directory;
 use super::sequencer::Message;
 use super::tail::Tail;
 use super::{LedgerOptions, Secrets};
+
+/// Conflicts remembered, 8 bytes each, so that one client's repeats leave one entry.
+const CONFLICTS_REMEMBERED: usize = 65_536;
 
 /// Called once, from the failing thread, when a write or flush has failed.
 pub type OnFatal = Box<dyn Fn(&LedgerError) + Send + Sync>;
@@ -71,6 +75,12 @@ pub(crate) struct Shared {
     pub(crate) published: ArcSwap<String>,
     /// The newest checkpoint signed for a reader, so that one size is signed once.
     pub(crate) signed: Mutex<(u64, Arc<str>)>,
+    /// Bytes that the journal has been given since the start, about.
+    pub(crate) journaled_bytes: AtomicU64,
+    /// Indexes whose repeats have left a conflict entry lately.
+    pub(crate) conflicts: Mutex<HashSet<u64>>,
+    /// Set while the disk has less room than is kept in reserve.
+    pub(crate) disk_low: AtomicBool,
     pub(crate) closing: AtomicBool,
     pub(crate) stopped: AtomicBool,
     pub(crate) on_fatal: OnFatal,
@@ -155,6 +165,15 @@ impl Shared {
             }
             LedgerError::Index(error)
         })
+    }
+
+    /// Whether a repeat of the event at `first` has not left a conflict entry lately.
+    pub(crate) fn conflict_is_new(&self, first: u64) -> bool {
+        let mut conflicts = self.conflicts.lock().unwrap_or_else(PoisonError::into_inner);
+        if conflicts.len() >= CONFLICTS_REMEMBERED {
+            conflicts.clear();
+        }
+        conflicts.insert(first)
     }
 
     /// Sends to the sequencer without waiting; false where its queue is full or it has ended.

@@ -322,12 +322,6 @@ impl Snapshot {
         Ok(Some(Self { shared: Arc::clone(&self.shared), size, root }))
     }
 
-    /// How far, in microseconds, an event's own time may lie after its ledger time.
-    #[must_use]
-    pub fn skew_max_us(&self) -> u64 {
-        self.shared.options.skew_max_ms.saturating_mul(1000)
-    }
-
     /// The first index whose ledger time is at or after `time_us` (the size where there is none).
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! are read back ([`super::open`]). Invariant: no thread runs and nothing is signed before the
 //! recovered tree has been held against the published checkpoint.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, mpsc};
@@ -238,6 +239,9 @@ fn share(
         sender,
         published: ArcSwap::from_pointee(String::new()),
         signed: Mutex::new((0, Arc::from(""))),
+        journaled_bytes: AtomicU64::new(0),
+        conflicts: Mutex::new(HashSet::new()),
+        disk_low: AtomicBool::new(false),
         closing: AtomicBool::new(false),
         stopped: AtomicBool::new(false),
         on_fatal: around.on_fatal,

@@ -147,7 +147,7 @@ fn check_signed(
     report: &mut Report,
 ) {
     let Some(note) = note else {
-        report.note("signed", Verdict::NotProvable, "the document carries no checkpoint for its roots");
+        report.push("signed", Verdict::NotProvable, "the document carries no checkpoint for its roots");
         return;
     };
     let opened = checkpoint::open(note, context.key).map_err(|error| text::explain(&error));

@@ -320,11 +320,6 @@ pub(crate) fn texts(value: &Value) -> impl Iterator<Item = &str> {
     value.as_str().into_iter().chain(items.iter().filter_map(Value::as_str))
 }
 
-/// The spelling of a country under which it is found: `de` and `DE` are one.
-pub(crate) fn country_key(text: &str) -> String {
-    text.to_ascii_uppercase()
-}
-
 /// ISO 3166-1 alpha-2, or `US-` and two letters, in either case.
 fn is_country(text: &str) -> bool {
     let two_letters = |text: &str| text.len() == 2 && text.bytes().all(|b| b.is_ascii_alphabetic());

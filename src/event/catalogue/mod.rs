@@ -25,7 +25,7 @@ use crate::log::hash::{Hash, sha256};
 pub use field::{
     Field, FieldKind, Identity, LABEL_NAME_CHARS_MAX, LABEL_TEXT_CHARS_MAX, LABELS_MAX, Owner,
 };
-pub(crate) use field::{Place, country_key, texts};
+pub(crate) use field::{Place, texts};
 
 const TYPES: &str = include_str!("../../catalogue/types.toml");
 const FIELDS: &str = include_str!("../../catalogue/fields.toml");

@@ -10,7 +10,7 @@
 //!                              · [sequence u64 if flag 0] · [signature 64 if flag 1]
 //! kind  2  settings            canonical JSON (RFC 8785), not empty
 //! kind  4  persons registered  through_slot u64 · n u16 × {D 32, C 32}
-//! kind 10  conflict            event_key 32 · index of the first u64 · hash of the refused 32
+//! kind 10  conflict            event_key 32 · index of the first u64 · its leaf hash 32
 //! kind  3 index head, 5 persons erased, 6 shred, 7 prune, 8 producer key, 9 freeze: body as it is
 //! ```
 //!
@@ -178,8 +178,8 @@ pub struct ConflictBody {
     pub event_key: Hash,
     /// Where the event that stands is.
     pub first: LogIndex,
-    /// Hash of the content that was refused.
-    pub refused: Hash,
+    /// Leaf hash of the entry that stands. Of the content that was refused nothing is kept.
+    pub first_leaf: Hash,
 }
 
 impl Entry {
@@ -245,7 +245,7 @@ impl Entry {
             EntryBody::Conflict(conflict) => {
                 out.extend_from_slice(&conflict.event_key.0);
                 out.extend_from_slice(&conflict.first.0.to_be_bytes());
-                out.extend_from_slice(&conflict.refused.0);
+                out.extend_from_slice(&conflict.first_leaf.0);
             }
             EntryBody::Other { kind, body } => {
                 if is_typed(*kind) {
@@ -285,7 +285,7 @@ impl Entry {
             Kind::Conflict => EntryBody::Conflict(ConflictBody {
                 event_key: input.hash()?,
                 first: LogIndex(input.u64()?),
-                refused: input.hash()?,
+                first_leaf: input.hash()?,
             }),
             _ => EntryBody::Other { kind, body: input.rest().to_vec() },
         };

@@ -51,7 +51,7 @@ fn body() -> impl Strategy<Value = EntryBody> {
             EntryBody::PersonsRegistered { through_slot, persons: persons.into_iter().collect() }
         }),
         1 => (hash(), any::<u64>(), hash()).prop_map(|(event_key, first, refused)| {
-            EntryBody::Conflict(ConflictBody { event_key, first: LogIndex(first), refused })
+            EntryBody::Conflict(ConflictBody { event_key, first: LogIndex(first), first_leaf: refused })
         }),
         1 => (other, vec(any::<u8>(), 0..300)).prop_map(|(kind, body)| EntryBody::Other { kind, body }),
     ]

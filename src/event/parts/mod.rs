@@ -26,8 +26,7 @@ mod tests;
 use std::borrow::Cow;
 
 use super::catalogue::{
-    Catalogue, ClassCode, EventType, Facet, Namespace, Owner, Place, Role, Undeclared, country_key,
-    texts,
+    Catalogue, ClassCode, EventType, Facet, Namespace, Owner, Place, Role, Undeclared, texts,
 };
 use super::entry::{KEYS_MAX, PARTS_MAX};
 use super::envelope::Event;
@@ -149,7 +148,6 @@ struct Placed<'a> {
     value: &'a Value,
     place: Place,
     facet: Option<Facet>,
-    country: bool,
     /// Whether it names a person in some events.
     may_identify: bool,
     /// The field whose member it is.
@@ -158,7 +156,7 @@ struct Placed<'a> {
 
 impl<'a> Placed<'a> {
     fn new(name: &'a str, value: &'a Value, place: Place) -> Self {
-        Self { name, value, place, facet: None, country: false, may_identify: false, inside: None }
+        Self { name, value, place, facet: None, may_identify: false, inside: None }
     }
 }
 
@@ -184,8 +182,8 @@ fn place_fields<'a>(
         } else {
             // The field that an identity hangs on is a required one of the same type.
             let place = field.place(&event.data).unwrap_or(Place::Owned(Owner::Person));
-            let (facet, country, may_identify) = (field.facet, field.country, field.may_identify());
-            placed.push(Placed { facet, country, may_identify, ..Placed::new(name, value, place) });
+            let (facet, may_identify) = (field.facet, field.may_identify());
+            placed.push(Placed { facet, may_identify, ..Placed::new(name, value, place) });
         }
     }
     if let Undeclared::Owned(owner) = event_type.undeclared {
@@ -296,7 +294,7 @@ fn terms(
     for member in placed.iter().filter(|member| member.place == Place::Owned(Owner::Open)) {
         let Some(facet) = member.facet else { continue };
         for text in texts(member.value) {
-            let text = if member.country { Cow::Owned(country_key(text)) } else { Cow::Borrowed(text) };
+            let text = facet.normalised(text);
             open.push((facet, text));
         }
     }
