@@ -10,7 +10,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test that cannot go on has to fail"
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on has to fail, and damages files as a disk would"
 )]
 
 use std::fs;
@@ -585,4 +586,20 @@ fn documents_of(server: &Server, key: &str, api_key: &str) {
     expect(4, &["verify", &proof, "--key", key]);
     expect(3, &["verify", &proof, "--entry", &file("consistency"), "--key", key]);
     expect(0, &["verify", &file("consistency"), "--key", key]);
+    let mut proof: serde_json::Value =
+        serde_json::from_slice(&fs::read(file("consistency")).unwrap()).unwrap();
+    let other = counterfoil::log::note::SigningKey::generate_from_seed("x.example/main", &[7; 32]);
+    let other = other.unwrap().verifier().to_string();
+    expect(3, &["verify", &file("consistency"), "--key", &other]);
+    proof.as_object_mut().unwrap().remove("checkpoint").unwrap();
+    expect(4, &["verify", &text(saved(&proof).path()), "--key", key]);
+    proof["root_to"] = "00".repeat(32).into();
+    expect(3, &["verify", &text(saved(&proof).path()), "--key", key]);
+    let events = format!("{}\n{{\"id\":\"no event\"}}\n", event(70_000));
+    fs::write(file("events"), events).unwrap();
+    let args = ["append", &file("events"), "--url", &server.url, "--key-file", api_key, "--partial"];
+    let ran = run(&[&args[..], &["--full", "-o", &file("batch")]].concat());
+    assert_eq!(ran.code, 1, "{}", ran.text);
+    let said = expect(0, &["verify", &file("batch"), "--key", key]);
+    assert!(said.contains("1 items are refusals"), "{said}");
 }

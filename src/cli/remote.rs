@@ -75,7 +75,9 @@ pub(super) fn verify(
         Receipts::new(&client, given, asked, &opened).check(&events, bar, &mut report);
     } else {
         let why = "one request per event: --parts asks for them";
-        report.checks.iter_mut().filter(|c| c.name == "parts").for_each(|c| c.detail = why.to_owned());
+        for check in report.checks.iter_mut().filter(|check| check.name == "parts") {
+            why.clone_into(&mut check.detail);
+        }
     }
     Ok(report)
 }
@@ -193,8 +195,11 @@ struct Receipts<'a> {
     given: &'a Given<'a>,
     reason: String,
     checkpoint: &'a Checkpoint,
-    proofs: Mutex<BTreeMap<(u64, u64), Option<Vec<Hash>>>>,
+    proofs: Mutex<Proofs>,
 }
+
+/// Consistency proofs by their two sizes; none where the server gave none.
+type Proofs = BTreeMap<(u64, u64), Option<Vec<Hash>>>;
 
 /// What came of one receipt.
 type Answered = Result<Report, String>;

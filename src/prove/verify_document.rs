@@ -147,6 +147,7 @@ fn check_signed(
     report: &mut Report,
 ) {
     let Some(note) = note else {
+        // Decides the report: a proof between roots that nobody signed shows nothing of a log.
         report.push("signed", Verdict::NotProvable, "the document carries no checkpoint for its roots");
         return;
     };
@@ -239,11 +240,15 @@ fn batch(mut members: Members, context: &Context<'_>) -> Result<Report, Document
     Ok(report)
 }
 
-/// Whether an item of a batch answer says why an event was refused (RFC 9457) instead of being a
-/// receipt.
+/// Whether an item of a batch answer says why an event was refused (RFC 9457, as it is or in a
+/// member `error`) instead of being a receipt.
 fn is_refusal(item: &Value) -> bool {
     let is_problem = |object: &Object| object.contains_key("type") && object.contains_key("status");
-    item.as_object().is_some_and(|object| is_problem(object) && !object.contains_key("leaf_hash"))
+    let is_refusal = |object: &Object| {
+        let wrapped = object.get("error").and_then(Value::as_object).is_some_and(is_problem);
+        wrapped || is_problem(object)
+    };
+    item.as_object().is_some_and(|object| is_refusal(object) && !object.contains_key("leaf_hash"))
 }
 
 #[cfg(test)]

@@ -31,12 +31,20 @@ pub(super) fn read_bounded(
     }
 }
 
+/// The bundle that was asked for last.
+#[derive(Debug)]
+struct LastBundle {
+    bundle: u64,
+    /// Size of the log it was asked for.
+    size: u64,
+    bytes: Vec<u8>,
+}
+
 /// The tiles and bundles of a directory.
 #[derive(Debug)]
 pub(super) struct DirectoryLog<'a> {
     pub(super) storage: &'a DiskStorage,
-    /// The bundle that was asked for last, with the size it was asked for.
-    last: RefCell<Option<((u64, u64), Vec<u8>)>>,
+    last: RefCell<Option<LastBundle>>,
 }
 
 impl<'a> DirectoryLog<'a> {
@@ -61,11 +69,11 @@ impl<'a> DirectoryLog<'a> {
     pub(super) fn entry(&self, index: u64, size: u64) -> Option<Vec<u8>> {
         let bundle = index / TILE_WIDTH;
         let mut last = self.last.borrow_mut();
-        if last.as_ref().is_none_or(|(key, _)| *key != (bundle, size)) {
+        if last.as_ref().is_none_or(|last| (last.bundle, last.size) != (bundle, size)) {
             let bytes = self.bundle_of(bundle, size).ok().flatten().map(|(_, bytes)| bytes);
-            *last = Some(((bundle, size), bytes.unwrap_or_default()));
+            *last = Some(LastBundle { bundle, size, bytes: bytes.unwrap_or_default() });
         }
-        let (_, bytes) = last.as_ref()?;
+        let bytes = &last.as_ref()?.bytes;
         let within = usize::try_from(index % TILE_WIDTH).ok()?;
         bundle_entries(bytes).nth(within)?.ok().map(<[u8]>::to_vec)
     }

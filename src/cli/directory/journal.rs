@@ -5,6 +5,7 @@
 //! Invariants: nothing is written; what a running server appends or trims meanwhile is no finding.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::io;
 
 use crate::event::facet::Role;
@@ -62,11 +63,12 @@ pub(super) fn persons(
     (persons, false)
 }
 
-/// Something in the journal's directory that is named as a segment and is no regular file.
+/// Something in the journal's directory that is no regular file.
 fn not_a_file(storage: &DiskStorage) -> Option<String> {
-    let names = storage.list(DIR).ok()?;
-    let paths = names.iter().map(|name| format!("{DIR}/{name}"));
-    paths.filter(|path| path.ends_with(".cfj")).find(|path| !storage.exists(path).unwrap_or(true))
+    let is_odd = |name: &String| !storage.exists(&format!("{DIR}/{name}")).unwrap_or(true);
+    let name = storage.list(DIR).ok()?.into_iter().find(is_odd)?;
+    // A segment may have been trimmed since the names were read; what is odd is still there.
+    storage.list(DIR).ok()?.contains(&name).then(|| format!("{DIR}/{name}"))
 }
 
 /// Holds the journal against a log of `size` entries.
@@ -246,7 +248,7 @@ impl<'a> Walk<'a> {
         }
         let Some(vault) = self.vault else { return };
         for ((role, commitment), part) in event.parts().zip(sealed) {
-            match self.open(vault, LogIndex(index), event, part) {
+            match Self::open(vault, LogIndex(index), event, part) {
                 Opened::Withheld => {}
                 Opened::Open { salt, body }
                     if part_commitment(self.ledger, &event.event_key, role, &salt, &body)
@@ -259,7 +261,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn open(&self, vault: &Vault, index: LogIndex, event: &EventView<'_>, part: &SealedPart) -> Opened {
+    fn open(vault: &Vault, index: LogIndex, event: &EventView<'_>, part: &SealedPart) -> Opened {
         let masks = vault.inbox().owners();
         let opened = vault.open_part(event, index, Role(part.role), (masks, &part.owners), &part.blob);
         // The vault keeps its own error, which is told apart from the journal's.
@@ -287,16 +289,17 @@ impl<'a> Walk<'a> {
         let Self { frames, entries, beyond, opened, .. } = self;
         let mut detail = format!("{entries} entries in {frames} frames, {opened} parts opened");
         if beyond > 0 {
-            detail.push_str(&format!("; {beyond} entries are newer than the checkpoint"));
+            let _ = write!(detail, "; {beyond} entries are newer than the checkpoint");
         }
         if self.uncompared > 0 {
-            detail.push_str(&format!("; {} have no bundle to compare with", self.uncompared));
+            let _ = write!(detail, "; {} have no bundle to compare with", self.uncompared);
         }
         if let Some(Cut { file, offset, bytes }) = &self.tail {
-            detail.push_str(&format!(
+            let _ = write!(
+                detail,
                 "; the last {bytes} bytes of {file}, from byte {offset}, are an unfinished write, which \
                  nothing acknowledged is in"
-            ));
+            );
         }
         report.push("journal", Verdict::Verified, detail);
     }

@@ -25,7 +25,7 @@ const KEYS_KEPT: usize = 32_768;
 
 /// What an owner's slot holds.
 enum Owner {
-    Key(DataKey),
+    Key(Box<DataKey>),
     Destroyed,
     Unknown,
 }
@@ -150,9 +150,8 @@ impl Vault {
             (0_u8..).zip(masked).map(|(ordinal, masked)| mask.unmask(index, role, ordinal, *masked));
         let key = match self.key_of(owners)? {
             Owner::Key(key) => key,
-            Owner::Destroyed => return Ok(Opened::Withheld),
             Owner::Unknown if self.journal_is_whole => return Ok(Opened::Damaged),
-            Owner::Unknown => return Ok(Opened::Withheld),
+            Owner::Destroyed | Owner::Unknown => return Ok(Opened::Withheld),
         };
         let Some((_, commitment)) = event.parts().find(|(seen, _)| *seen == role) else {
             return Ok(Opened::Damaged);
@@ -172,15 +171,15 @@ impl Vault {
             }
         }
         if keys.is_empty() {
-            return Ok(Owner::Key(self.own.clone()));
+            return Ok(Owner::Key(Box::new(self.own.clone())));
         }
-        let keys: Vec<&DataKey> = keys.iter().collect();
-        Ok(DataKey::combine(&keys).map_or(Owner::Unknown, Owner::Key))
+        let keys: Vec<&DataKey> = keys.iter().map(|key| &**key).collect();
+        Ok(DataKey::combine(&keys).map_or(Owner::Unknown, |key| Owner::Key(Box::new(key))))
     }
 
     fn owner(&self, number: SlotNumber) -> Result<Owner, String> {
         if let Some(key) = self.keys.borrow().get(&number) {
-            return Ok(Owner::Key(key.clone()));
+            return Ok(Owner::Key(Box::new(key.clone())));
         }
         let secret = match self.journalled.get(&number) {
             Some(secret) => secret.clone(),
@@ -198,7 +197,7 @@ impl Vault {
             keys.clear();
         }
         keys.insert(number, key.clone());
-        Ok(Owner::Key(key))
+        Ok(Owner::Key(Box::new(key)))
     }
 
     fn slot(&self, number: SlotNumber) -> Result<Option<Slot>, String> {
