@@ -7,18 +7,19 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::event::custom::CustomType;
+use crate::event::custom::{CustomError, CustomType};
 use crate::event::json::{self, JsonLimits};
+use crate::ledger::LedgerError;
 
 use super::append::of_ledger;
 use super::auth::{self, Action};
 use super::keys::{KeyError, KeyRecord, NewKey};
-use super::params::Params;
+use super::params::{Params, Path};
 use super::problem::{self, Problem};
 use super::{Server, body, off_thread};
 
@@ -80,9 +81,11 @@ pub(crate) async fn create_key(
 pub(crate) async fn revoke_key(
     State(server): State<Arc<Server>>,
     Path(id): Path<String>,
+    params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     auth::authorize(&server, &headers, None, Action::Administer)?;
+    params.allow_only(&[])?;
     let known = off_thread(move || server.keys.revoke(&id).map_err(|error| of_key(&error))).await?;
     if known {
         Ok(StatusCode::NO_CONTENT.into_response())
@@ -128,9 +131,10 @@ pub(crate) async fn register_type(
         .map_err(|error| Problem::new(problem::SCHEMA_VIOLATION, error.to_string()))?;
     let created = off_thread(move || {
         ledger.register_type(custom).map_err(|error| match error {
-            crate::ledger::LedgerError::Setup(detail) => {
-                Problem::new(problem::ALREADY_REGISTERED, detail)
+            LedgerError::Type(CustomError::NameTaken) => {
+                Problem::new(problem::ALREADY_REGISTERED, error.to_string())
             }
+            LedgerError::Type(_) => Problem::new(problem::SCHEMA_VIOLATION, error.to_string()),
             other => of_ledger(&other),
         })
     })

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::runtime::Handle;
@@ -21,7 +21,7 @@ use crate::prove::receipt::{FullReceipt, ReceiptHead};
 use super::auth::{self, Action};
 use super::body::{self, Events};
 use super::keys::KeyRecord;
-use super::params::Params;
+use super::params::{Params, Path};
 use super::problem::{self, Problem};
 use super::{Server, off_thread};
 

@@ -1,15 +1,35 @@
 //! Query parameters: read once, each known or refused.
 //!
-//! In scope: percent-decoded `name=value` pairs and their typed readings. Out of scope: what they
-//! mean. Invariant: an unknown or repeated parameter is refused, so that a misspelt filter never
-//! silently widens an answer.
+//! In scope: percent-decoded `name=value` pairs and their typed readings, path elements. Out of
+//! scope: what they mean. Invariant: an unknown or repeated parameter is refused, so that a misspelt
+//! filter never silently widens an answer.
 
 use std::convert::Infallible;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, RawQuery};
 use axum::http::request::Parts;
 
 use super::problem::{self, Problem};
+
+/// The variable elements of a path. One that is not UTF-8 once decoded is refused as a problem.
+#[derive(Debug)]
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<S, T> FromRequestParts<S> for Path<T>
+where
+    S: Send + Sync,
+    axum::extract::Path<T>: FromRequestParts<S, Rejection = PathRejection>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match axum::extract::Path::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(elements)) => Ok(Self(elements)),
+            Err(_) => Err(Problem::new(problem::BAD_PARAMETER, "the path is not UTF-8 once decoded")),
+        }
+    }
+}
 
 /// The parameters of a request.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
@@ -21,7 +21,7 @@ use crate::prove::verify_receipt::{Context, ReaderKeys};
 
 use super::append::of_ledger;
 use super::auth::{self, Action};
-use super::params::Params;
+use super::params::{Params, Path};
 use super::problem::{self, Problem};
 use super::read::nothing_at;
 use super::{Server, body, off_thread};

@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
@@ -20,7 +20,7 @@ use crate::prove::receipt::recorded_at;
 
 use super::append::{TLOG_PROOF, of_ledger, tlog_proof, write_receipt};
 use super::auth::{self, Action};
-use super::params::{Params, bad, decimal};
+use super::params::{Params, Path, bad, decimal};
 use super::problem::{self, Problem};
 use super::{Server, off_thread};
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
@@ -14,6 +14,7 @@ use crate::log::tile::{BundleId, TileId};
 
 use super::append::of_ledger;
 use super::auth::{self, Action};
+use super::params::Path;
 use super::problem::{self, Problem};
 use super::{Server, off_thread};
 

@@ -5,6 +5,7 @@
 //! an identifier or a secret.
 
 use crate::clock::RandomError;
+use crate::event::custom::CustomError;
 use crate::event::entry::EntryError;
 use crate::event::error::EventError;
 use crate::index::IndexError;
@@ -84,6 +85,9 @@ pub enum LedgerError {
         /// Name asked for.
         name: String,
     },
+    /// A type of the ledger's own cannot be registered.
+    #[error("the type cannot be registered: {0}")]
+    Type(#[from] CustomError),
     /// A setting or a key file does not fit the ledger.
     #[error("{0}")]
     Setup(String),

@@ -46,7 +46,7 @@ pub use snapshot::{Access, DecodedEntry, Snapshot, StoredEvent};
 pub use start::{OnWarning, Surroundings};
 
 use crate::event::catalogue::Catalogue;
-use crate::event::custom::CustomType;
+use crate::event::custom::{CustomError, CustomType};
 use crate::event::entry::EntryBody;
 use crate::log::note::VerifierKey;
 
@@ -152,23 +152,18 @@ impl Ledger {
     /// where it is new.
     ///
     /// # Errors
-    /// [`LedgerError::Setup`] where the type does not fit the catalogue.
+    /// [`LedgerError::Type`] where the type does not fit the catalogue.
     pub fn register_type(&self, custom: CustomType) -> Result<bool, LedgerError> {
         let mut customs = self.shared.customs.lock().unwrap_or_else(PoisonError::into_inner);
         if customs.contains(&custom) {
             return Ok(false);
         }
         let catalogue = self.shared.catalogue.load_full();
-        let grown = catalogue
-            .with_custom(custom.clone())
-            .map_err(|error| LedgerError::Setup(format!("the type cannot be registered: {error}")))?;
+        let grown = catalogue.with_custom(custom.clone())?;
         let body = settings::type_registered(&custom, self.shared.newest_settings());
         if body.len() > settings::SETTINGS_BYTES_MAX {
-            return Err(LedgerError::Setup(format!(
-                "the type needs {} bytes; {} are allowed",
-                body.len(),
-                settings::SETTINGS_BYTES_MAX
-            )));
+            let (len, max) = (body.len(), settings::SETTINGS_BYTES_MAX);
+            return Err(CustomError::SchemaTooLong { len, max }.into());
         }
         let index = self.append_system(EntryBody::Settings(body))?;
         self.shared.settings.store(index, Ordering::SeqCst);
