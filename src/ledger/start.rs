@@ -287,6 +287,9 @@ fn builtin_catalogue() -> Result<Catalogue, LedgerError> {
 
 fn open_index(around: &Surroundings, size: u64) -> Result<Arc<Index>, LedgerError> {
     let options = || IndexOptions::new(crate::store::rename_aside);
+    if size > 0 && !around.index_dir.exists() {
+        (around.on_warning)("the index is rebuilt from the log: its directory is missing");
+    }
     let (index, report) = Index::open(&around.index_dir, options())?;
     if let Some(rebuilt) = &report.rebuilt {
         (around.on_warning)(&format!("the index is rebuilt from the log: {}", rebuilt.reason));
