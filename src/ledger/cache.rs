@@ -1,12 +1,14 @@
 //! Files of the fold, kept in memory for readers.
 //!
 //! In scope: full tiles, entry bundles and decoded sealed bundles, in two bounded generations.
-//! Out of scope: what they mean. Invariant: only immutable files are cached by path; a sealed
-//! bundle, which a shred rewrites, is dropped through [`FileCache::forget`].
+//! Out of scope: what they mean. Invariants: entries are given out only after they were held against
+//! their tile; only immutable files are cached by path; a sealed bundle, which a shred rewrites, is
+//! dropped through [`FileCache::forget`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::log::hash::{Hash, leaf_hash};
 use crate::log::tile::{self, BundleId, TILE_WIDTH, TileId};
 use crate::store::sealed::{SealedBundle, StoredPart};
 
@@ -83,12 +85,7 @@ impl FileCache {
         let bundle = if let Some(bundle) = found {
             bundle
         } else {
-            let bytes = must_read(shared, &path)?;
-            let entries = tile::bundle_entries(&bytes)
-                .map(|entry| entry.map(Arc::from))
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|error| LedgerError::Damage { file: path.clone(), what: error.to_string() })?;
-            let bundle = Arc::new(EntryBundle { entries });
+            let bundle = Arc::new(self.read_bundle(shared, index / TILE_WIDTH, &path)?);
             let mut bundles = self.bundles.lock().unwrap_or_else(PoisonError::into_inner);
             bundles.insert(path.clone(), Arc::clone(&bundle));
             bundle
@@ -98,6 +95,24 @@ impl FileCache {
             file: path,
             what: format!("{} entries, so entry {index} is missing", bundle.entries.len()),
         })
+    }
+
+    /// Reads a full bundle and holds each entry against its leaf hash, so that a byte that was
+    /// flipped on disk is an error and never an answer. Hashing takes about as long as the read.
+    fn read_bundle(&self, shared: &Shared, bundle: u64, path: &str) -> Result<EntryBundle, LedgerError> {
+        let damage = |what: String| LedgerError::Damage { file: shared.path(path), what };
+        let leaves = self.tile(shared, TileId { level: 0, index: bundle, width: 256 })?;
+        let bytes = must_read(shared, path)?;
+        let mut entries = Vec::with_capacity(256);
+        let mut leaves = leaves.chunks_exact(Hash::LEN);
+        for (index, entry) in (bundle * TILE_WIDTH..).zip(tile::bundle_entries(&bytes)) {
+            let entry = entry.map_err(|error| damage(error.to_string()))?;
+            if leaves.next() != Some(leaf_hash(entry).as_bytes().as_slice()) {
+                return Err(damage(format!("entry {index} does not have the leaf hash of its tile")));
+            }
+            entries.push(Arc::from(entry));
+        }
+        Ok(EntryBundle { entries })
     }
 
     /// The stored parts of an entry whose bundle is full.
