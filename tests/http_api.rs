@@ -777,7 +777,7 @@ fn types_are_published_and_registered() {
             "properties": {"subject": {"type": "string"}, "door": {"type": "integer"}},
             "required": ["subject", "door"],
         },
-        "fields": [{"name": "door", "owner": "open"}],
+        "fields": {"door": {"owner": "open"}},
     });
     let event = |id: &str, door: Value| {
         json!({

@@ -19,71 +19,14 @@
 mod common;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::{Client, DataDir, MAIN, access, policy, wait_until};
+use common::{Client, DataDir, MAIN, access, fsck_files, fsck_http, policy, wait_until};
 use counterfoil::log::checkpoint;
 use counterfoil::log::note::VerifierKey;
 use serde_json::Value;
-
-/// What `fsck` gets before it counts as hanging, which v1.0.4 does on some damage.
-const FSCK_PATIENCE: Duration = Duration::from_secs(120);
-
-/// The line without which `fsck` has not succeeded; its exit code is 0 either way.
-const FSCK_SUCCESS: &str = "Successfully fsck'd log";
-
-fn fsck_binary() -> PathBuf {
-    let tools = std::env::var_os("COUNTERFOIL_TOOLS_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools"), PathBuf::from);
-    let fsck = tools.join("fsck");
-    assert!(
-        fsck.exists(),
-        "{} is missing; `tools/test` installs it, or set COUNTERFOIL_TOOLS_DIR to where it is",
-        fsck.display()
-    );
-    fsck
-}
-
-/// Runs `fsck` on a log and returns what it said; an error where it did not end in time.
-fn fsck(data: &DataDir, url: &str, more: &[&str]) -> Result<String, String> {
-    let output = data.beside("fsck.out");
-    let file = fs::File::create(&output).unwrap();
-    let mut child = Command::new(fsck_binary())
-        .arg(format!("--storage_url={url}"))
-        .arg(format!("--public_key={}", data.ledger().join("verifier.key").display()))
-        .args(["--ui=false", "--N=8"])
-        .args(more)
-        .stdin(Stdio::null())
-        .stdout(file.try_clone().unwrap())
-        .stderr(file)
-        .spawn()
-        .expect("fsck runs");
-    let end = Instant::now() + FSCK_PATIENCE;
-    while child.try_wait().unwrap().is_none() {
-        let said = fs::read_to_string(&output).unwrap_or_default();
-        if Instant::now() > end || said.contains("fsck failed") {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(said);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let said = fs::read_to_string(&output).unwrap();
-    if said.contains(FSCK_SUCCESS) { Ok(said) } else { Err(said) }
-}
-
-fn fsck_files(data: &DataDir) -> Result<String, String> {
-    fsck(data, &format!("file://{}/", data.ledger().display()), &[])
-}
-
-fn fsck_http(data: &DataDir, client: &Client) -> Result<String, String> {
-    let key = format!("--bearer_token={}", client.key.as_ref().unwrap());
-    fsck(data, &format!("http://{}{MAIN}/", client.address), &[&key])
-}
 
 /// Appends events that name nobody until the published log has `size` entries.
 fn grow(client: &Client, key: &VerifierKey, size: u64) {

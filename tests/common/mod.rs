@@ -80,6 +80,16 @@ impl DataDir {
         assert!(output.status.success(), "init: {}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// Verifies the directory with our own verifier, which trusts nothing but the key.
+    pub fn verify(&self) {
+        let key = self.ledger().join("verifier.key");
+        let output = binary().arg("verify").arg(self.path()).arg("--key").arg(key).output();
+        let output = output.expect("the verifier runs");
+        let said = [output.stdout, output.stderr];
+        let said = said.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        assert_eq!(output.status.code(), Some(0), "verify: {}\n{}", said[0], said[1]);
+    }
+
     /// A file beside the data directory.
     pub fn beside(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
@@ -373,7 +383,6 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    #[must_use]
     pub fn expect_status(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text());
         self
@@ -465,4 +474,61 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "waited too long: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// What `fsck` gets before it counts as hanging, which v1.0.4 does on some damage.
+const FSCK_PATIENCE: Duration = Duration::from_secs(120);
+
+/// The line without which `fsck` has not succeeded; its exit code is 0 either way.
+const FSCK_SUCCESS: &str = "Successfully fsck'd log";
+
+fn fsck_binary() -> PathBuf {
+    let tools = std::env::var_os("COUNTERFOIL_TOOLS_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools"), PathBuf::from);
+    let fsck = tools.join("fsck");
+    assert!(
+        fsck.exists(),
+        "{} is missing; `tools/test` installs it, or set COUNTERFOIL_TOOLS_DIR to where it is",
+        fsck.display()
+    );
+    fsck
+}
+
+/// Runs `fsck` on a log and returns what it said; an error where it did not end in time.
+fn fsck(data: &DataDir, url: &str, more: &[&str]) -> Result<String, String> {
+    let output = data.beside("fsck.out");
+    let file = fs::File::create(&output).unwrap();
+    let mut child = Command::new(fsck_binary())
+        .arg(format!("--storage_url={url}"))
+        .arg(format!("--public_key={}", data.ledger().join("verifier.key").display()))
+        .args(["--ui=false", "--N=8"])
+        .args(more)
+        .stdin(Stdio::null())
+        .stdout(file.try_clone().unwrap())
+        .stderr(file)
+        .spawn()
+        .expect("fsck runs");
+    let end = Instant::now() + FSCK_PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        let said = fs::read_to_string(&output).unwrap_or_default();
+        if Instant::now() > end || said.contains("fsck failed") {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(said);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let said = fs::read_to_string(&output).unwrap();
+    if said.contains(FSCK_SUCCESS) { Ok(said) } else { Err(said) }
+}
+
+/// Checks the data directory of a server that has ended.
+pub fn fsck_files(data: &DataDir) -> Result<String, String> {
+    fsck(data, &format!("file://{}/", data.ledger().display()), &[])
+}
+
+/// Checks the log that a server serves.
+pub fn fsck_http(data: &DataDir, client: &Client) -> Result<String, String> {
+    let key = format!("--bearer_token={}", client.key.as_ref().unwrap());
+    fsck(data, &format!("http://{}{MAIN}/", client.address), &[&key])
 }
