@@ -513,7 +513,16 @@ fn damaged_bundles_show(data: &DataDir) {
     let length = usize::try_from(fs::metadata(&bundle).unwrap().len()).unwrap();
     for at in [0, 10, length / 2, length - 3] {
         flip(&bundle, at);
-        let server = data.serve();
+        let server = match data.try_serve() {
+            Ok(server) => server,
+            Err(refusal) => {
+                // A start that needs the entry, because the index had been cut off, stops at it.
+                assert_eq!(refusal.status.code(), Some(1));
+                assert!(refusal.stderr.contains("tile/entries/003"), "{}", refusal.stderr);
+                flip(&bundle, at);
+                continue;
+            }
+        };
         let client = server.client();
         let mut refused = 0;
         for place in (0..256_usize).step_by(5).chain([1, 254, 255]) {
