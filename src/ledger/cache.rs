@@ -2,8 +2,7 @@
 //!
 //! In scope: full tiles, entry bundles and decoded sealed bundles, in two bounded generations.
 //! Out of scope: what they mean. Invariants: entries are given out only after they were held against
-//! their tile; only immutable files are cached by path; a sealed bundle, which a shred rewrites, is
-//! dropped through [`FileCache::forget`].
+//! their tile; only files that no longer change are cached by path.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
