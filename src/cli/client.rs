@@ -32,6 +32,8 @@ pub(crate) struct Client {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
+    /// Seconds after which the server asks to be tried again.
+    pub(crate) retry_after_s: Option<u64>,
 }
 
 impl Client {
@@ -104,6 +106,8 @@ impl Client {
             Failure::new(format!("{}: {error}; is the server running there?", self.root))
         })?;
         let status = response.status().as_u16();
+        let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
+        let retry_after_s = retry_after.and_then(|seconds| seconds.parse().ok());
         let mut body = Vec::new();
         let mut reader = response.into_body().into_reader().take(ANSWER_BYTES_MAX + 1);
         reader
@@ -115,7 +119,7 @@ impl Client {
                 self.root
             )));
         }
-        Ok(Answer { status, body })
+        Ok(Answer { status, body, retry_after_s })
     }
 }
 

@@ -7,6 +7,7 @@
 mod append;
 mod client;
 mod directory;
+mod import;
 mod init;
 mod output;
 mod prove;
@@ -44,6 +45,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Append events and print their receipts.
     Append(append::AppendArgs),
+    /// Import files of events from other products.
+    Import(import::ImportArgs),
     /// Search events.
     Query(Box<query::QueryArgs>),
     /// Get a receipt or a consistency proof for somebody else to verify.
@@ -105,6 +108,7 @@ pub fn run() -> u8 {
         Command::Init(args) => init::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Append(args) => append::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Prove(args) => prove::run(&args),
         Command::Verify(args) => verify::run(&args),

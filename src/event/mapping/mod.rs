@@ -209,7 +209,10 @@ impl Mapping {
                 return mapped.map(|(result, record)| self.or_fallback(result, record)).collect();
             }
         }
-        vec![self.or_fallback(whole, line)]
+        match &self.fallback {
+            Some(fallback) => fallback.map_line(line),
+            None => vec![self.or_fallback(whole, line)],
+        }
     }
 
     /// Maps one record as it is, without looking for others inside of it.

@@ -187,21 +187,23 @@ pub(super) enum TimeFormat {
 }
 
 impl TimeSource {
-    /// The time as RFC 3339 text (verbatim where it is that) and in microseconds since 1970.
+    /// The time as RFC 3339 text (verbatim where it is that) and in microseconds since 1970. The ledger
+    /// takes no earlier moment, and in audit records one is a field that was never set (year 1, 1601).
     pub(super) fn time(&self, record: &Node<'_>) -> Option<(String, i64)> {
-        self.path.find(record, &mut |node| {
-            let text = node.text()?;
-            let exponent = match self.format {
-                TimeFormat::Rfc3339 => return rfc3339(text),
-                TimeFormat::Utc => return rfc3339(&format!("{text}Z")).or_else(|| rfc3339(text)),
-                TimeFormat::UnixS => 6,
-                TimeFormat::UnixMs => 3,
-                TimeFormat::UnixUs => 0,
-                TimeFormat::UnixNs => -3,
-            };
-            let us = scaled(text, exponent)?;
-            Some((time::rfc3339(us)?, us))
-        })
+        self.path.find(record, &mut |node| self.read(node.text()?).filter(|(_, us)| *us >= 0))
+    }
+
+    fn read(&self, text: &str) -> Option<(String, i64)> {
+        let exponent = match self.format {
+            TimeFormat::Rfc3339 => return rfc3339(text),
+            TimeFormat::Utc => return rfc3339(&format!("{text}Z")).or_else(|| rfc3339(text)),
+            TimeFormat::UnixS => 6,
+            TimeFormat::UnixMs => 3,
+            TimeFormat::UnixUs => 0,
+            TimeFormat::UnixNs => -3,
+        };
+        let us = scaled(text, exponent)?;
+        Some((time::rfc3339(us)?, us))
     }
 }
 
@@ -299,6 +301,10 @@ mod tests {
         for text in ["2022-02-08T09:23:37", "2022-02-08", "", " ", "2022-02-08 +0100", "T", "x +0100"] {
             assert_eq!(rfc3339(text), None, "{text}");
         }
+        let plain = TimeSource { path: Path::parse("t[]").unwrap(), format: TimeFormat::Rfc3339 };
+        let record = br#"{"t":["0001-01-01T00:00:00Z","1601-01-01T00:00:00Z","1970-01-01T00:00:00Z"]}"#;
+        let found = plain.time(&lax::parse(record).unwrap()).unwrap();
+        assert_eq!(found, ("1970-01-01T00:00:00Z".to_owned(), 0), "an unset field is no time");
         let utc = TimeSource { path: Path::parse("t").unwrap(), format: TimeFormat::Utc };
         let record = lax::parse(br#"{"t":"2025-07-25 13:09:25.306109000"}"#).unwrap();
         assert_eq!(utc.time(&record).unwrap().0, "2025-07-25T13:09:25.306109000Z");

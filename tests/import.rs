@@ -1,0 +1,316 @@
+//! `counterfoil import` against a real server: every published event arrives, once, bit for bit.
+//!
+//! In scope: 5,184 records of 13 sources, and files written here for what those do not hold. Out of
+//! scope: what a mapping makes of a record (`tests/mapping.rs`).
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test that cannot read or write its files has to fail"
+)]
+
+#[path = "import/failing.rs"]
+mod failing;
+#[path = "import/server.rs"]
+mod server;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use server::{Import, Server, counts};
+
+/// Each published file: records, and those of them that no earlier record of it repeats.
+const FILES: [(&str, u64, u64); 13] = [
+    ("aws-lambda-events", 105, 105),
+    ("cloud-custodian-events", 89, 89),
+    ("cloudtrail-fixtures-misc", 5, 3),
+    ("google-cloudevents", 32, 30),
+    ("k8s-audit2rbac", 37, 37),
+    ("mozdef-sample-events", 44, 44),
+    ("octokit-webhooks", 650, 647),
+    ("otlp-examples", 4, 4),
+    ("panther-analysis-tests", 3442, 3104),
+    ("plaso-cloud", 25, 25),
+    ("stratus-red-team-cloudtrail", 310, 310),
+    ("streamalert-tests", 127, 125),
+    ("traildiscover-cloudtrail", 314, 314),
+];
+
+/// Those that hold nothing but `CloudTrail` records.
+const CLOUDTRAIL: [&str; 3] =
+    ["cloudtrail-fixtures-misc", "stratus-red-team-cloudtrail", "traildiscover-cloudtrail"];
+
+fn published(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/events").join(format!("{name}.ndjson"))
+}
+
+fn lines(name: &str) -> Vec<Vec<u8>> {
+    let bytes = fs::read(published(name)).unwrap();
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(<[u8]>::to_vec).collect()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Everything is in the ledger.
+fn assert_whole(import: &Import, expected: [u64; 4]) {
+    assert_eq!((import.code, import.counts()), (0, expected), "{}", import.stderr);
+    assert_eq!(import.summary["complete"], true, "{}", import.stderr);
+}
+
+fn one(server: &Server, args: &[&str], bytes: &[u8]) -> Import {
+    server.import(args, &[&server.file("one", bytes)])
+}
+
+#[test]
+fn every_published_record_arrives_once_and_bit_for_bit() {
+    let server = Server::start();
+    let paths: Vec<PathBuf> = FILES.iter().map(|(name, _, _)| published(name)).collect();
+    let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
+    let mut originals = BTreeSet::new();
+    let expected: Vec<[u64; 4]> = FILES
+        .iter()
+        .map(|(name, records, unique)| {
+            let lines = lines(name);
+            assert_eq!(u64::try_from(lines.len()).unwrap(), *records, "{name}");
+            assert_eq!(lines.iter().collect::<BTreeSet<_>>().len() as u64, *unique, "{name}");
+            let new = lines.into_iter().filter(|line| originals.insert(line.clone())).count() as u64;
+            [*records, new, records - new, 0]
+        })
+        .collect();
+    assert_eq!(originals.len(), 4836);
+
+    let first = server.import(&["--map", "generic"], &paths);
+    assert_whole(&first, [5184, 4836, 348, 0]);
+    let by_file: Vec<_> = first.summary["files"].as_array().unwrap().iter().map(counts).collect();
+    assert_eq!(by_file, expected);
+    assert_eq!(first.of_type("custom", "x-import"), 5184);
+    let size = server.size();
+    assert_eq!(server.attachments(), originals, "each record's own bytes come back");
+
+    let again = server.import(&["--map", "generic", "--batch", "3000"], &paths);
+    assert_whole(&again, [5184, 0, 5184, 0]);
+    let zipped = server.file("all.gz", &gzip(&originals.iter().cloned().collect::<Vec<_>>().join(&b'\n')));
+    assert_whole(&server.import(&["--map", "generic"], &[&zipped]), [4836, 0, 4836, 0]);
+    assert_eq!(server.size(), size, "importing again adds nothing");
+}
+
+#[test]
+fn cloudtrail_files_are_mapped_and_envelopes_taken_apart() {
+    let server = Server::start();
+    let paths: Vec<PathBuf> = CLOUDTRAIL.iter().map(|name| published(name)).collect();
+    let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
+    let originals: BTreeSet<Vec<u8>> = CLOUDTRAIL.iter().flat_map(|name| lines(name)).collect();
+    let unique = originals.len() as u64;
+
+    // Without `--map`: the records themselves say what they are.
+    let first = server.import(&[], &paths);
+    assert_whole(&first, [629, unique, 629 - unique, 0]);
+    assert_eq!(first.stderr.matches("mapping cloudtrail").count(), 3, "{}", first.stderr);
+    let types = ["data.accessed", "data.transferred", "data.deleted"];
+    let mapped: Vec<u64> = types.iter().map(|name| first.of_type("mapped", name)).collect();
+    assert!(mapped.iter().all(|count| *count > 10), "{mapped:?}");
+    assert_eq!(first.of_type("custom", "x-aws.cloudtrail") + mapped.iter().sum::<u64>(), 629);
+    assert_eq!(server.attachments(), originals);
+
+    let size = server.size();
+    assert_whole(&server.import(&["--map", "cloudtrail"], &paths), [629, 0, 629, 0]);
+    let records = lines(CLOUDTRAIL[1]).join(b" ,\n ".as_slice());
+    let document = [b"{\n\"Records\" : [\n", records.as_slice(), b"\n]\n}\n"].concat();
+    assert_whole(&one(&server, &[], &document), [310, 0, 310, 0]);
+    assert_whole(&one(&server, &[], &gzip(&document)), [310, 0, 310, 0]);
+    let array = [b"[", records.as_slice(), b"]"].concat();
+    assert_whole(&one(&server, &["--map", "cloudtrail"], &array), [310, 0, 310, 0]);
+    assert_eq!(server.size(), size, "the same records in an envelope are the same events");
+}
+
+#[test]
+fn what_no_other_reader_keeps_is_kept() {
+    let server = Server::start();
+    let deep = format!("{{\"deep\":{}1{}}}", "[".repeat(100), "]".repeat(100));
+    let records = [
+        r#"{ "eventID" : 9007199254740993, "n":-18446744073709551616 ,"n":1e400}"#,
+        r#"{"half":"\ud800","same":1,"same":2}"#,
+        "{\"tab\":\"\\t\", \"\u{fffd}\":\"\u{1f512}\"}",
+        "\u{feff}{\"bom\":true}",
+        &deep,
+        "{\"at\":\"0001-01-01T00:00:00Z\",\"timestamp\":\"1601-01-01T00:00:00Z\"}",
+    ];
+    let file = format!("{}\r\n\r\n{}\n{}", records[0], records[0], records[1..].join("\n"));
+    let import = one(&server, &["--map", "generic"], file.as_bytes());
+    assert_whole(&import, [7, 6, 1, 0]);
+    let expected: BTreeSet<_> = records.iter().map(|record| record.as_bytes().to_vec()).collect();
+    assert_eq!(server.attachments(), expected);
+}
+
+#[test]
+fn bad_lines_are_named_and_the_rest_is_imported() {
+    let server = Server::start();
+    let limit = |more: usize| format!("{{\"a\":\"{}\"}}", "x".repeat((1 << 20) - 8 + more));
+    let file = [
+        "{\"ok\":1}", "hunter2 is no JSON", "", "{\"ok\":2}", "[1, 2]", "{\"a\":\"hunter2\"",
+        &limit(0), &limit(1), &format!("{{\"a\":{}{}}}", "[".repeat(128), "]".repeat(128)),
+        r#"{"specversion":"1.0","id":"e1","source":"s","type":"data.deleted","data":{"holder":"hunter2"}}"#,
+        r#"{"specversion":"1.0","id":"e1","id":"hunter2","source":"s","type":"data.deleted"}"#,
+        "[{\"ok\":3},\"hunter2\",{\"ok\":4}]", "{\"ok\":5}",
+    ];
+    let import = one(&server, &["--map", "generic"], file.join("\n").as_bytes());
+    assert_eq!((import.code, import.counts()), (1, [14, 6, 0, 8]), "{}", import.stderr);
+    let mut refusals = import.refusals();
+    refusals.sort_unstable();
+    let expected = [
+        (2, None, "malformed-json"), (5, None, "malformed-json"), (6, None, "malformed-json"),
+        (8, None, "raw-too-large"), (9, None, "too-deep"), (10, None, "missing-field"),
+        (11, None, "duplicate-key"), (12, Some(2), "malformed-json"),
+    ];
+    assert_eq!(refusals, expected, "{}", import.stderr);
+    assert!(import.stderr.contains("one:10: missing-field: "), "{}", import.stderr);
+    assert!(import.stderr.contains("one:12: record 2: malformed-json: "), "{}", import.stderr);
+    let told = format!("{}{}", import.stderr, import.summary);
+    assert!(!told.contains("hunter2"), "nothing of a record is repeated: {told}");
+    assert_eq!(import.summary["complete"], false);
+
+    let missing_end = gzip(file[0].as_bytes());
+    let cut = one(&server, &["--map", "generic"], &missing_end[..missing_end.len() - 9]);
+    assert_eq!((cut.code, &cut.summary["complete"]), (1, &false.into()), "{}", cut.stderr);
+    assert_eq!(cut.summary["errors"].as_array().unwrap().len(), 1, "{}", cut.stderr);
+}
+
+#[test]
+fn events_of_ours_pass_and_a_conflict_is_told() {
+    let server = Server::start();
+    let event = |holder: &str| {
+        format!(
+            r#"{{"id":"e1","org":"o","producer":"p","type":"data.deleted","at":"2026-01-31T09:00:00Z","subject":"s","holder":"{holder}","complete":true,"method":"automatic"}}"#
+        )
+    };
+    let first = one(&server, &[], event("self").as_bytes());
+    assert_whole(&first, [1, 1, 0, 0]);
+    assert_eq!(first.of_type("passed", "data.deleted"), 1);
+    assert!(first.stderr.contains("mapping generic"), "{}", first.stderr);
+    assert!(server.events()[0]["data_base64"].is_null());
+    let other = format!("{}\n{}\n", event("processor:mailhost"), event("self"));
+    let second = one(&server, &[], other.as_bytes());
+    assert_eq!((second.code, second.counts()), (1, [2, 0, 1, 1]), "{}", second.stderr);
+    assert_eq!(second.refusals(), [(1, None, "conflict")]);
+}
+
+#[test]
+fn a_time_in_the_future_stays_in_the_record() {
+    let server = Server::start();
+    let record = br#"{"timestamp":"2999-01-01T00:00:00Z","user":"alice"}"#;
+    for appended in [1, 0] {
+        let import = one(&server, &["--map", "generic"], record);
+        assert_whole(&import, [1, appended, 1 - appended, 0]);
+        assert_eq!(import.summary["without_time"], 1, "{}", import.stderr);
+    }
+    let event = server.events().remove(0);
+    assert!(event["time"].is_null() && event["data"]["actor"] == "alice", "{event}");
+    assert_eq!(server.attachments(), BTreeSet::from([record.to_vec()]));
+}
+
+#[test]
+fn a_mapping_of_ones_own_works() {
+    let server = Server::start();
+    let mapping = r#"
+        name = "badges"
+        source = "import/acme.badges"
+        unwrap = ["swipes[]"]
+        accept = [{ path = "door", exists = true }]
+        time = [{ path = "when", format = "unix-s" }]
+        resource = { path = "door", prefix = "door:" }
+        [values]
+        holder = { path = "badge.holder" }
+        [tables.kinds]
+        r = "staff"
+        [[rule]]
+        type = "data.accessed"
+        when = [{ path = "kind", equals = "archive" }]
+        data.subject = { path = "file" }
+        data.actor = { value = "holder" }
+        data.actor_role = { first = [{ path = "badge.role", table = "kinds" }, "unknown"] }
+        data.operation = "read"
+        data.purpose = "unstated"
+        data.categories = ["identity"]
+        [custom]
+        type = "x-acme.badge"
+        schema = '{"type":"object","properties":{"actor":{"type":"string"}},"additionalProperties":false}'
+        [custom.fields]
+        actor = { identifies = "actor" }
+        [custom.data]
+        actor = { value = "holder" }
+    "#;
+    let map = server.file("badges.toml", mapping.as_bytes());
+    let records = concat!(
+        r#"{"swipes":[{"door":"D1","when":1763000000,"kind":"archive","file":"s-77","badge":{"holder":"bob","role":"r"}},"#,
+        r#"{"door":"D2","when":1763000001,"badge":{"holder":"eve"}}]}"#,
+        "\n{\"weather\":\"fine\"}\n"
+    );
+    let args = ["--map", map.to_str().unwrap()];
+    let key = server.admin_key();
+    let import = server.import_as(&key, &args, &[Path::new("-")], records.as_bytes());
+    assert_whole(&import, [3, 3, 0, 0]);
+    assert_eq!(import.of_type("mapped", "data.accessed"), 1);
+    assert_eq!(import.of_type("custom", "x-acme.badge"), 1);
+    assert_eq!(import.of_type("custom", "x-import"), 1);
+    let events = server.events();
+    assert_eq!((&events[0]["data"]["actor"], &events[0]["data"]["actor_role"]), (&"bob".into(), &"staff".into()));
+    assert_eq!((&events[0]["source"], &events[0]["subject"]), (&"import/acme.badges".into(), &"door:D1".into()));
+    assert_eq!(events[1]["data"], serde_json::json!({ "actor": "eve" }));
+
+    for (bad, says) in [("name = 'n'", "not a mapping file"), ("", "not a mapping file")] {
+        let map = server.file("bad.toml", bad.as_bytes());
+        let refused = server.import(&["--map", map.to_str().unwrap()], &[Path::new("-")]);
+        assert!(refused.code == 2 && refused.stderr.contains(says), "{}", refused.stderr);
+    }
+}
+
+#[test]
+fn types_are_registered_by_an_admin_and_used_by_a_producer() {
+    let server = Server::start();
+    let producer = server.key("producer");
+    let file = server.file("a.ndjson", b"{\"a\":1}\n{\"a\":2}\n");
+    let early = server.import_as(&producer, &["--map", "generic"], &[&file], b"");
+    assert_eq!((early.code, early.counts()), (1, [2, 0, 0, 2]), "{}", early.stderr);
+    assert_eq!(early.refusals(), [(1, None, "unknown-type"), (2, None, "unknown-type")]);
+    assert!(early.stderr.contains("An admin key registers"), "{}", early.stderr);
+    let admin = server.key("admin");
+    let nothing = server.import_as(&admin, &["--map", "generic"], &[Path::new("/dev/null")], b"");
+    assert_whole(&nothing, [0, 0, 0, 0]);
+    let late = server.import_as(&producer, &["--map", "generic"], &[&file], b"");
+    assert_whole(&late, [2, 2, 0, 0]);
+    let refused = server.import_as(&admin, &["--map", "generic"], &[&file], b"");
+    assert!(refused.code == 1 && refused.stderr.contains("forbidden"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_command_line_that_cannot_be_carried_out_says_so() {
+    let server = Server::start();
+    let file = server.file("a.ndjson", b"{}\n");
+    let usage: [(&[&str], &[&Path]); 5] = [
+        (&[], &[]),
+        (&["--map", "cloudtrial"], &[&file]),
+        (&["--batch", "0"], &[&file]),
+        (&["--batch", "10001"], &[&file]),
+        (&[], &[file.parent().unwrap()]),
+    ];
+    for (args, files) in usage {
+        let import = server.import(args, files);
+        assert!(import.code == 2 && !import.stderr.is_empty(), "{args:?}: {}", import.stderr);
+    }
+    let missing = server.import(&[], &[&file, Path::new("no-such-file.ndjson")]);
+    assert!(missing.code == 1 && missing.stderr.contains("no-such-file.ndjson"), "{}", missing.stderr);
+    assert!(server.events().is_empty(), "nothing is sent before the files are known to be there");
+    let away = server::import("http://127.0.0.1:9", &server.admin_key(), &[], &[&file], b"");
+    assert!(away.code == 1 && away.stderr.contains("is the server running"), "{}", away.stderr);
+}

@@ -1,0 +1,117 @@
+//! A server that fails in every way a real one may, and an importer that goes on.
+//!
+//! In scope: lost answers, 503 for a request and for single events, final failures. Out of scope: the
+//! ledger. Invariant: what was not answered for is sent again, byte for byte.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::server::{Import, import};
+
+/// What the server does with one request.
+enum Answer {
+    /// Takes the request and says nothing.
+    Lost,
+    Says(u16, &'static str, String),
+}
+
+fn receipts(items: &[Value]) -> Answer {
+    Answer::Says(201, "", json!({ "receipts": items }).to_string())
+}
+
+fn receipt(index: u64) -> Value {
+    json!({ "index": index, "replayed": false })
+}
+
+fn refused(status: u16, code: &str) -> Value {
+    json!({ "error": { "status": status, "code": code, "detail": "it is so",
+        "errors": [{ "pointer": "/7/data/when" }] } })
+}
+
+/// Answers one connection after the other and returns the bodies that came.
+fn serve(listener: &TcpListener, answers: Vec<Answer>) -> Vec<String> {
+    let mut bodies = Vec::new();
+    for answer in answers {
+        let (stream, _) = listener.accept().unwrap();
+        bodies.push(read_body(&stream));
+        if let Answer::Says(status, headers, body) = answer {
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n{headers}connection: close\r\n\r\n"
+            );
+            (&stream).write_all(format!("{head}{body}").as_bytes()).unwrap();
+        }
+    }
+    bodies
+}
+
+fn read_body(stream: &TcpStream) -> String {
+    let mut reader = BufReader::new(stream);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        match line.trim_end().split_once(':') {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                length = value.trim().parse().unwrap();
+            }
+            None if line.trim_end().is_empty() => break,
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    String::from_utf8(body).unwrap()
+}
+
+/// Imports three records from a server that registers types and then answers so.
+fn run(answers: Vec<Answer>) -> (Import, Vec<String>) {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("key");
+    std::fs::write(&key, "cf_0_0\n").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let registers = Answer::Says(200, "", "{}".to_owned());
+    let answers = std::iter::once(registers).chain(answers).collect();
+    let server = std::thread::spawn(move || serve(&listener, answers));
+    let records = b"{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n";
+    let import = import(&url, &key, &["--map", "generic"], &[Path::new("-")], records);
+    let bodies = server.join().unwrap();
+    (import, bodies.into_iter().skip(1).collect())
+}
+
+#[test]
+fn what_was_not_answered_for_is_sent_again() {
+    let again = |code: &str| Answer::Says(503, "retry-after: 1\r\n", json!({ "code": code }).to_string());
+    let (import, bodies) = run(vec![
+        Answer::Lost,
+        again("overloaded"),
+        receipts(&[receipt(7), refused(503, "overloaded"), refused(422, "wrong-type")]),
+        receipts(&[json!({ "index": 8, "replayed": true })]),
+    ]);
+    assert_eq!((import.code, import.counts()), (1, [3, 1, 1, 1]), "{}", import.stderr);
+    assert_eq!(import.refusals(), [(3, None, "wrong-type")]);
+    assert!(import.stderr.contains("-:3: wrong-type: it is so (at data/when)"), "{}", import.stderr);
+    let sent: Vec<Vec<&str>> = bodies.iter().map(|body| body.lines().collect()).collect();
+    assert_eq!(sent[0].len(), 3);
+    assert_eq!((&sent[0], &sent[1]), (&sent[1], &sent[2]), "the same ids and bytes");
+    assert_eq!(sent[3], [sent[0][1]], "what is settled is not sent again");
+}
+
+#[test]
+fn a_server_that_fails_for_good_ends_the_import() {
+    let (import, bodies) =
+        run(vec![receipts(&[receipt(7), refused(507, "disk-full"), refused(507, "disk-full")])]);
+    assert_eq!((import.code, import.counts()), (1, [1, 1, 0, 0]), "{}", import.stderr);
+    assert_eq!((bodies.len(), &import.summary["complete"]), (1, &json!(false)));
+    assert!(import.stderr.contains("disk-full"), "{}", import.stderr);
+
+    let short = run(vec![receipts(&[receipt(7)])]).0;
+    assert!(short.code == 1 && short.stderr.contains("1 answers for 3 events"), "{}", short.stderr);
+    let denied = Answer::Says(401, "", json!({ "title": "No valid API key" }).to_string());
+    let denied = run(vec![denied]).0;
+    assert!(denied.code == 1 && denied.stderr.contains("No valid API key"), "{}", denied.stderr);
+}
