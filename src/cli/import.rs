@@ -200,7 +200,7 @@ impl Import {
                 return Ok((mapping, format!("which knows {known} of the first {all} records")));
             }
         }
-        Ok((self.builtin(GENERIC)?, "since no other knows its first records".to_owned()))
+        Ok((self.builtin(GENERIC)?, "since no other knows half of its first records".to_owned()))
     }
 
     fn builtin(&mut self, name: &'static str) -> Result<Rc<Mapping>, Failure> {
@@ -266,9 +266,10 @@ fn known_records(mapping: &Mapping, sample: &[Piece]) -> (usize, usize) {
     let own = mapping.custom_types().next().map(|custom| custom.name.as_str());
     let bytes = sample.iter().filter_map(|piece| piece.bytes.as_deref());
     let records: Vec<_> = bytes.flat_map(|bytes| mapping.map_line(bytes)).collect();
-    let known = records.iter().flatten().filter(|mapped| {
-        mapped.class == Class::Mapped || own == Some(mapped.event.type_name.as_str())
-    });
+    let known = records
+        .iter()
+        .flatten()
+        .filter(|mapped| mapped.class == Class::Mapped || own == Some(mapped.event.type_name.as_str()));
     (known.count(), records.len())
 }
 

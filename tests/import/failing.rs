@@ -85,7 +85,8 @@ fn run(answers: Vec<Answer>) -> (Import, Vec<String>) {
 
 #[test]
 fn what_was_not_answered_for_is_sent_again() {
-    let again = |code: &str| Answer::Says(503, "retry-after: 1\r\n", json!({ "code": code }).to_string());
+    let again =
+        |code: &str| Answer::Says(503, "retry-after: 1\r\n", json!({ "code": code }).to_string());
     let (import, bodies) = run(vec![
         Answer::Lost,
         again("overloaded"),

@@ -27,7 +27,7 @@ fn binary() -> Command {
 }
 
 /// A ledger that is served.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     pub url: String,
     dir: TempDir,
@@ -41,7 +41,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let dir = TempDir::new().unwrap();
         let mut child = binary()
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
@@ -57,19 +57,19 @@ impl Server {
         Self { child, url: url.trim().to_owned(), dir }
     }
 
-    pub fn admin_key(&self) -> PathBuf {
+    pub(crate) fn admin_key(&self) -> PathBuf {
         self.dir.path().join("data/keys/admin.key")
     }
 
     /// A file beside the ledger.
-    pub fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.dir.path().join(name);
         fs::write(&path, bytes).unwrap();
         path
     }
 
     /// A key of another role, in a file.
-    pub fn key(&self, role: &str) -> PathBuf {
+    pub(crate) fn key(&self, role: &str) -> PathBuf {
         let body = json!({ "label": role, "role": role }).to_string();
         let answer = ureq::post(format!("{}/v1/keys", self.url))
             .header("authorization", self.bearer())
@@ -95,12 +95,12 @@ impl Server {
     }
 
     /// Entries in the log.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.get("events?limit=1")["as_of"]["size"].as_u64().unwrap()
     }
 
     /// Every event, opened, oldest first.
-    pub fn events(&self) -> Vec<Value> {
+    pub(crate) fn events(&self) -> Vec<Value> {
         let mut events = Vec::new();
         let mut cursor = String::new();
         loop {
@@ -114,25 +114,26 @@ impl Server {
     }
 
     /// The attachments of every event.
-    pub fn attachments(&self) -> BTreeSet<Vec<u8>> {
+    pub(crate) fn attachments(&self) -> BTreeSet<Vec<u8>> {
         let events = self.events();
-        let attached = events.iter().map(|event| STANDARD.decode(event["data_base64"].as_str().unwrap()));
+        let attached =
+            events.iter().map(|event| STANDARD.decode(event["data_base64"].as_str().unwrap()));
         attached.map(Result::unwrap).collect()
     }
 
     /// Imports as the first admin.
-    pub fn import(&self, args: &[&str], files: &[&Path]) -> Import {
+    pub(crate) fn import(&self, args: &[&str], files: &[&Path]) -> Import {
         self.import_as(&self.admin_key(), args, files, b"")
     }
 
     /// Imports with a key, and something on standard input.
-    pub fn import_as(&self, key: &Path, args: &[&str], files: &[&Path], stdin: &[u8]) -> Import {
+    pub(crate) fn import_as(&self, key: &Path, args: &[&str], files: &[&Path], stdin: &[u8]) -> Import {
         import(&self.url, key, args, files, stdin)
     }
 }
 
 /// Runs the importer.
-pub fn import(url: &str, key: &Path, args: &[&str], files: &[&Path], stdin: &[u8]) -> Import {
+pub(crate) fn import(url: &str, key: &Path, args: &[&str], files: &[&Path], stdin: &[u8]) -> Import {
     let mut child = binary()
         .args(["import", "--json", "--url", url, "--key-file"])
         .arg(key)
@@ -157,7 +158,7 @@ pub fn import(url: &str, key: &Path, args: &[&str], files: &[&Path], stdin: &[u8
 
 /// What an import said.
 #[derive(Debug)]
-pub struct Import {
+pub(crate) struct Import {
     pub code: i32,
     pub summary: Value,
     pub stderr: String,
@@ -165,19 +166,19 @@ pub struct Import {
 
 impl Import {
     /// Records, appended, already there, refused.
-    pub fn counts(&self) -> [u64; 4] {
+    pub(crate) fn counts(&self) -> [u64; 4] {
         counts(&self.summary)
     }
 
     /// How many events of a type are in the ledger now.
-    pub fn of_type(&self, class: &str, name: &str) -> u64 {
+    pub(crate) fn of_type(&self, class: &str, name: &str) -> u64 {
         let types = self.summary["types"].as_array().unwrap();
         let found = types.iter().find(|each| each["class"] == class && each["type"] == name);
         found.map_or(0, |found| counts(found)[1] + counts(found)[2])
     }
 
     /// Line, record and code of each refusal.
-    pub fn refusals(&self) -> Vec<(u64, Option<u64>, &str)> {
+    pub(crate) fn refusals(&self) -> Vec<(u64, Option<u64>, &str)> {
         let refusals = self.summary["refusals"].as_array().unwrap().iter();
         refusals
             .map(|each| {
@@ -187,6 +188,6 @@ impl Import {
     }
 }
 
-pub fn counts(of: &Value) -> [u64; 4] {
+pub(crate) fn counts(of: &Value) -> [u64; 4] {
     ["records", "appended", "replayed", "refused"].map(|name| of[name].as_u64().unwrap())
 }

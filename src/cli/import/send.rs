@@ -180,7 +180,8 @@ impl Sender {
         summary: &mut Summary,
         bar: &ProgressBar,
     ) -> Result<(), Failure> {
-        let full = self.batch.len() >= self.batch_max || self.bytes + pending.line.len() > BODY_BYTES_MAX;
+        let full =
+            self.batch.len() >= self.batch_max || self.bytes + pending.line.len() > BODY_BYTES_MAX;
         if full {
             self.flush(summary, bar)?;
         }

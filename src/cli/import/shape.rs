@@ -144,7 +144,14 @@ mod tests {
     #[test]
     fn whole_values_are_closed() {
         for text in [
-            "{}", "[]\n", "{\"a\":1}", " [1, 2.5e-3,\"]\",{\"b\":[null]}]\r\n", "7", "\"\\\"\"", "true", "\u{feff}{}",
+            "{}",
+            "[]\n",
+            "{\"a\":1}",
+            " [1, 2.5e-3,\"]\",{\"b\":[null]}]\r\n",
+            "7",
+            "\"\\\"\"",
+            "true",
+            "\u{feff}{}",
             "{\"a\\\\\":{}}",
         ] {
             assert_eq!(state(text), State::Closed, "{text}");
@@ -153,7 +160,9 @@ mod tests {
 
     #[test]
     fn the_start_of_a_value_is_open() {
-        for text in ["{", "[\n", "{\"a\":\n", "{\"a\": 1,\n  \"b\"", "[{}\n,", "{\"a\":[{\"b\":1}", "\"x"] {
+        for text in
+            ["{", "[\n", "{\"a\":\n", "{\"a\": 1,\n  \"b\"", "[{}\n,", "{\"a\":[{\"b\":1}", "\"x"]
+        {
             assert_eq!(state(text), State::Open, "{text}");
         }
     }
@@ -161,8 +170,22 @@ mod tests {
     #[test]
     fn lines_that_do_not_belong_together_are_broken() {
         for text in [
-            "{\"a\":1\n{\"b\":2}", "{\"a\":1,\n{\"b\":2}", "{\"a\":\"x\n", "[1\n[2]", "{}{}", "{} 7",
-            "not json", "]", "{]", "{\"a\":}", "[1,]", ":", "[1:2]", "# x", "{a:1}", "{\"a\":{\"b\":1}\n{",
+            "{\"a\":1\n{\"b\":2}",
+            "{\"a\":1,\n{\"b\":2}",
+            "{\"a\":\"x\n",
+            "[1\n[2]",
+            "{}{}",
+            "{} 7",
+            "not json",
+            "]",
+            "{]",
+            "{\"a\":}",
+            "[1,]",
+            ":",
+            "[1:2]",
+            "# x",
+            "{a:1}",
+            "{\"a\":{\"b\":1}\n{",
             "\"\\\n\"",
         ] {
             assert_eq!(state(text), State::Broken, "{text}");

@@ -215,8 +215,12 @@ fn remedy(code: &str) -> &'static str {
             "\n    An admin key registers a mapping's types: \
              `counterfoil import --map MAP --key-file ADMIN.key /dev/null`"
         }
-        "conflict" => "\n    Recorded before with other content, perhaps by an older mapping; that stands",
-        "wrong-source" => "\n    The key is for other sources; a mapping file says under which its events go",
+        "conflict" => {
+            "\n    Recorded before with other content, perhaps by an older mapping; that stands"
+        }
+        "wrong-source" => {
+            "\n    The key is for other sources; a mapping file says under which its events go"
+        }
         _ => "",
     }
 }
