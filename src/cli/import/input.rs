@@ -49,9 +49,10 @@ pub(super) struct Pieces {
 impl Pieces {
     /// Opens a file, or standard input for `-`; what is read of it moves `bar`.
     pub(super) fn open(path: &Path, bar: &ProgressBar) -> io::Result<Self> {
-        let raw: Box<dyn Read> = match is_stdin(path) {
-            true => Box::new(bar.wrap_read(io::stdin())),
-            false => Box::new(bar.wrap_read(File::open(path)?)),
+        let raw: Box<dyn Read> = if is_stdin(path) {
+            Box::new(bar.wrap_read(io::stdin()))
+        } else {
+            Box::new(bar.wrap_read(File::open(path)?))
         };
         Self::new(Box::new(BufReader::with_capacity(1 << 16, raw)), DOCUMENT_BYTES_MAX)
     }
@@ -71,9 +72,10 @@ impl Pieces {
         let zipped = filled == start.len() && start == GZIP_MAGIC;
         let start = start.into_iter().take(filled).collect::<Vec<u8>>();
         let input: Box<dyn BufRead> = Box::new(Cursor::new(start).chain(input));
-        let input = match zipped {
-            true => Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(input))),
-            false => input,
+        let input = if zipped {
+            Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(input)))
+        } else {
+            input
         };
         Ok(Self { input, layout: Layout::Unknown, line: 0, bytes_max })
     }
@@ -196,9 +198,10 @@ mod tests {
 
     fn read(input: &[u8], bytes_max: usize) -> Vec<(u64, Option<String>)> {
         let open = |slow: bool| -> Box<dyn BufRead> {
-            match slow {
-                true => Box::new(BufReader::new(Slow(Cursor::new(input.to_vec())))),
-                false => Box::new(Cursor::new(input.to_vec())),
+            if slow {
+                Box::new(BufReader::new(Slow(Cursor::new(input.to_vec()))))
+            } else {
+                Box::new(Cursor::new(input.to_vec()))
             }
         };
         let all = |slow: bool| {

@@ -29,6 +29,11 @@ enum Last {
     Comma,
     Colon,
     Value,
+    InString,
+    Backslash,
+    /// In a number or a word; one byte tells the next value from it.
+    InLiteral,
+    Broken,
 }
 
 /// A text so far.
@@ -36,98 +41,63 @@ enum Last {
 pub(super) struct Shape {
     brackets: Vec<u8>,
     last: Last,
-    in_string: bool,
-    escaped: bool,
-    in_literal: bool,
-    broken: bool,
 }
 
 impl Shape {
     /// Before the first byte.
     pub(super) fn new() -> Self {
-        Self {
-            brackets: Vec::new(),
-            last: Last::Start,
-            in_string: false,
-            escaped: false,
-            in_literal: false,
-            broken: false,
-        }
+        Self { brackets: Vec::new(), last: Last::Start }
     }
 
     /// Reads on.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         for byte in bytes {
-            if self.broken {
-                return;
-            }
-            self.broken = !self.takes(*byte);
+            self.last = match self.last {
+                Last::Broken => return,
+                Last::InString | Last::Backslash if *byte == b'\n' => Last::Broken,
+                Last::Backslash => Last::InString,
+                Last::InString => match byte {
+                    b'\\' => Last::Backslash,
+                    b'"' => Last::Value,
+                    _ => Last::InString,
+                },
+                last => self.outside_strings(last, *byte),
+            };
         }
     }
 
     /// Where the text stands.
     pub(super) fn state(&self) -> State {
-        let ended = self.last == Last::Value || self.in_literal;
-        match self.broken {
-            true => State::Broken,
-            false if ended && !self.in_string && self.brackets.is_empty() => State::Closed,
-            false => State::Open,
+        match self.last {
+            Last::Broken => State::Broken,
+            Last::Value | Last::InLiteral if self.brackets.is_empty() => State::Closed,
+            _ => State::Open,
         }
     }
 
-    fn takes(&mut self, byte: u8) -> bool {
-        if self.in_string {
-            return self.takes_in_string(byte);
-        }
+    fn outside_strings(&mut self, last: Last, byte: u8) -> Last {
         let literal = byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
-        if self.in_literal && !literal {
-            self.in_literal = false;
-            self.last = Last::Value;
-        }
+        let last = if last == Last::InLiteral && !literal { Last::Value } else { last };
         let in_object = self.brackets.last() == Some(&b'{');
-        let key_comes = in_object && matches!(self.last, Last::Opened | Last::Comma);
-        let value_fits = self.last != Last::Value && !key_comes;
+        let key_comes = in_object && matches!(last, Last::Opened | Last::Comma);
+        let string_fits = !matches!(last, Last::Value | Last::InLiteral);
         match byte {
-            b' ' | b'\t' | b'\n' | b'\r' => true,
-            _ if self.last == Last::Start && BOM.contains(&byte) => true,
-            b'"' => {
-                self.in_string = true;
-                self.last != Last::Value
-            }
-            b'{' | b'[' => {
+            b' ' | b'\t' | b'\n' | b'\r' => last,
+            b'"' if string_fits => Last::InString,
+            b'{' | b'[' if string_fits && !key_comes && self.brackets.len() < DEPTH_MAX => {
                 self.brackets.push(byte);
-                self.last = Last::Opened;
-                value_fits && self.brackets.len() <= DEPTH_MAX
+                Last::Opened
             }
-            b'}' | b']' => {
-                let opened = self.brackets.pop();
-                let ends_well = matches!(self.last, Last::Value | Last::Opened);
-                self.last = Last::Value;
-                ends_well && opened == Some(if byte == b'}' { b'{' } else { b'[' })
+            b'}' | b']' if matches!(last, Last::Value | Last::Opened) => {
+                let opened = if byte == b'}' { b'{' } else { b'[' };
+                if self.brackets.pop() == Some(opened) { Last::Value } else { Last::Broken }
             }
-            b',' => std::mem::replace(&mut self.last, Last::Comma) == Last::Value,
-            b':' => in_object && std::mem::replace(&mut self.last, Last::Colon) == Last::Value,
-            _ if literal && self.in_literal => true,
-            _ if literal => {
-                self.in_literal = true;
-                value_fits
-            }
-            _ => false,
+            b',' if last == Last::Value && !self.brackets.is_empty() => Last::Comma,
+            b':' if last == Last::Value && in_object => Last::Colon,
+            _ if literal && (last == Last::InLiteral || (string_fits && !key_comes)) => Last::InLiteral,
+            _ if last == Last::Start && BOM.contains(&byte) => Last::Start,
+            _ => Last::Broken,
         }
-    }
-
-    fn takes_in_string(&mut self, byte: u8) -> bool {
-        match byte {
-            b'\n' => return false,
-            _ if self.escaped => self.escaped = false,
-            b'\\' => self.escaped = true,
-            b'"' => {
-                self.in_string = false;
-                self.last = Last::Value;
-            }
-            _ => {}
-        }
-        true
     }
 }
 
