@@ -68,11 +68,6 @@ impl Client {
         Self { agent: config.into(), base, root, key }
     }
 
-    /// The ledger's prefix.
-    pub(crate) fn base(&self) -> &str {
-        &self.base
-    }
-
     /// `GET` below the ledger's prefix, whatever the status.
     pub(crate) fn get(&self, path: &str, accept: &str) -> Result<Answer, Failure> {
         let mut request = self.agent.get(format!("{}/{path}", self.base)).header("accept", accept);

@@ -194,6 +194,8 @@ impl IntoResponse for Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     #[test]
@@ -203,7 +205,7 @@ mod tests {
         let mut written = String::new();
         for kind in TYPES {
             let ProblemType { slug, status, title, remedy } = kind;
-            written += &format!("## `{slug}`\n\nStatus {status}. {title}.\n\n{remedy}\n\n");
+            let _ = write!(written, "## `{slug}`\n\nStatus {status}. {title}.\n\n{remedy}\n\n");
         }
         assert_eq!(listed.trim_end(), written.trim_end(), "docs/problems.md should read:\n{written}");
     }
