@@ -21,7 +21,7 @@ use super::auth::{self, Action};
 use super::keys::{KeyError, KeyRecord, NewKey};
 use super::params::{Params, Path};
 use super::problem::{self, Problem};
-use super::{Server, body, off_thread};
+use super::{Server, body, enter, off_thread};
 
 /// Bytes of a key request or a type's definition at most.
 const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
@@ -119,9 +119,7 @@ pub(crate) async fn register_type(
     headers: HeaderMap,
     request: Body,
 ) -> Result<Response, Problem> {
-    auth::authorize(&server, &headers, Some(&name), Action::Administer)?;
-    let ledger = server.ledger(&name)?;
-    params.allow_only(&[])?;
+    let (_, ledger) = enter(&server, &headers, &name, Action::Administer, &params, &[])?;
     let bytes = body::read(&headers, request, ADMIN_BODY_BYTES_MAX).await?;
     let limits = JsonLimits { bytes_max: ADMIN_BODY_BYTES_MAX, ..JsonLimits::default() };
     let value = json::parse(&bytes, &limits).map_err(|error| {

@@ -23,7 +23,7 @@ use super::body::{self, Events};
 use super::keys::KeyRecord;
 use super::params::{Params, Path};
 use super::problem::{self, Problem};
-use super::{Server, off_thread};
+use super::{Server, enter, off_thread};
 
 /// Media type of a C2SP proof file.
 pub(crate) const TLOG_PROOF: &str = "text/x.tlog-proof";
@@ -36,9 +36,7 @@ pub(crate) async fn post_events(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let key = auth::authorize(&server, &headers, Some(&name), Action::Append)?;
-    let ledger = server.ledger(&name)?;
-    params.allow_only(&["atomic"])?;
+    let (key, ledger) = enter(&server, &headers, &name, Action::Append, &params, &["atomic"])?;
     let atomic = params.boolean("atomic")?.unwrap_or(true);
     let bytes = body::read(&headers, body, REQUEST_BYTES_MAX).await?;
     if bytes.len() <= INLINE_BYTES_MAX {

@@ -20,13 +20,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 
 use crate::clock::Clock;
 use crate::ledger::Ledger;
 
-use keys::KeyStore;
+use auth::Action;
+use keys::{KeyRecord, KeyStore};
+use params::Params;
 use problem::Problem;
 
 pub use serve::{ServeOptions, serve};
@@ -47,6 +50,21 @@ impl Server {
         let found = self.ledgers.get(name).cloned();
         found.ok_or_else(|| Problem::new(problem::NOT_FOUND, "there is no ledger of this name"))
     }
+}
+
+/// The caller and the ledger of a request, where the key allows `action` and the parameters are known.
+fn enter(
+    server: &Server,
+    headers: &HeaderMap,
+    ledger: &str,
+    action: Action,
+    params: &Params,
+    known: &[&str],
+) -> Result<(Arc<KeyRecord>, Arc<Ledger>), Problem> {
+    let key = auth::authorize(server, headers, Some(ledger), action)?;
+    let ledger = server.ledger(ledger)?;
+    params.allow_only(known)?;
+    Ok((key, ledger))
 }
 
 /// Runs work that may block away from the async threads.

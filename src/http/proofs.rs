@@ -20,11 +20,11 @@ use crate::prove::verify_document::verify_document;
 use crate::prove::verify_receipt::{Context, ReaderKeys};
 
 use super::append::of_ledger;
-use super::auth::{self, Action};
+use super::auth::Action;
 use super::params::{Params, Path};
 use super::problem::{self, Problem};
 use super::read::nothing_at;
-use super::{Server, body, off_thread};
+use super::{Server, body, enter, off_thread};
 
 fn json(bytes: Vec<u8>) -> Response {
     ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "private, no-cache")], bytes)
@@ -54,9 +54,7 @@ pub(crate) async fn inclusion(
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    auth::authorize(&server, &headers, Some(&name), Action::Verify)?;
-    let ledger = server.ledger(&name)?;
-    params.allow_only(&["index", "size"])?;
+    let (_, ledger) = enter(&server, &headers, &name, Action::Verify, &params, &["index", "size"])?;
     let index = params.required_number("index")?;
     let size = params.number("size")?;
     let bytes = off_thread(move || {
@@ -87,9 +85,7 @@ pub(crate) async fn consistency(
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    auth::authorize(&server, &headers, Some(&name), Action::Verify)?;
-    let ledger = server.ledger(&name)?;
-    params.allow_only(&["from", "to"])?;
+    let (_, ledger) = enter(&server, &headers, &name, Action::Verify, &params, &["from", "to"])?;
     let from = params.required_number("from")?;
     let to = params.number("to")?;
     let bytes = off_thread(move || {
@@ -119,9 +115,7 @@ pub(crate) async fn verify(
     headers: HeaderMap,
     request: Body,
 ) -> Result<Response, Problem> {
-    let key = auth::authorize(&server, &headers, Some(&name), Action::Verify)?;
-    let ledger = server.ledger(&name)?;
-    params.allow_only(&[])?;
+    let (key, ledger) = enter(&server, &headers, &name, Action::Verify, &params, &[])?;
     let bytes = body::read(&headers, request, RECEIPT_BYTES_MAX).await?;
     let reads = key.role != super::keys::Role::Producer || key.first;
     let report = off_thread(move || {

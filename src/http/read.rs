@@ -22,7 +22,7 @@ use super::append::{TLOG_PROOF, of_ledger, tlog_proof, write_receipt};
 use super::auth::{self, Action};
 use super::params::{Params, Path, bad, decimal};
 use super::problem::{self, Problem};
-use super::{Server, off_thread};
+use super::{Server, enter, off_thread};
 
 /// Parameters of history besides one per facet.
 const HISTORY_PARAMETERS: [&str; 8] = ["from", "to", "clock", "order", "limit", "cursor", "q", "reason"];
@@ -167,9 +167,7 @@ pub(crate) async fn event(
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let key = auth::authorize(&server, &headers, Some(&name), Action::Search)?;
-    let ledger = server.ledger(&name)?;
-    params.allow_only(&["reason"])?;
+    let (key, ledger) = enter(&server, &headers, &name, Action::Search, &params, &["reason"])?;
     let at = index(&at)?;
     let access = auth::access(&key, params.get("reason"));
     let (body, tag) = off_thread(move || {
@@ -200,9 +198,7 @@ pub(crate) async fn receipt(
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let key = auth::authorize(&server, &headers, Some(&name), Action::Search)?;
-    let ledger = server.ledger(&name)?;
-    params.allow_only(&["reason"])?;
+    let (key, ledger) = enter(&server, &headers, &name, Action::Search, &params, &["reason"])?;
     let at = index(&at)?;
     let access = auth::access(&key, params.get("reason"));
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
@@ -232,9 +228,7 @@ pub(crate) async fn entry(
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    auth::authorize(&server, &headers, Some(&name), Action::Verify)?;
-    let ledger = server.ledger(&name)?;
-    params.allow_only(&[])?;
+    let (_, ledger) = enter(&server, &headers, &name, Action::Verify, &params, &[])?;
     let at = index(&at)?;
     let bytes = off_thread(move || {
         let snapshot = ledger.snapshot();
