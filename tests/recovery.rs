@@ -258,7 +258,7 @@ fn a_flipped_byte_in_the_journal_is_damage() {
     let name = journal.file_name().unwrap().to_str().unwrap().to_owned();
     for window in ends.windows(2) {
         let (from, to) = (usize::try_from(window[0]).unwrap(), usize::try_from(window[1]).unwrap());
-        for at in [from + 2, from + 9, from + 40, (from + to) / 2, to - 2] {
+        for at in [from + 2, from + 9, from + 40, usize::midpoint(from, to), to - 2] {
             flip(&journal, at);
             let refusal = must_refuse(&data, &[&name, "at byte", "damaged"]);
             let digits = refusal.stderr.split("at byte ").nth(1).unwrap();

@@ -309,18 +309,13 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
-        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: ledger\r\nconnection: close\r\n");
-        if let Some(key) = &self.key {
-            request.push_str(&format!("authorization: Bearer {key}\r\n"));
-        }
-        for (name, value) in headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
-        }
+        let mut lines = vec![format!("{method} {path} HTTP/1.1\r\nhost: ledger\r\nconnection: close")];
+        lines.extend(self.key.as_ref().map(|key| format!("authorization: Bearer {key}")));
+        lines.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
         if !body.is_empty() || method == "POST" {
-            request.push_str(&format!("content-length: {}\r\n", body.len()));
+            lines.push(format!("content-length: {}", body.len()));
         }
-        request.push_str("\r\n");
-        let mut bytes = request.into_bytes();
+        let mut bytes = format!("{}\r\n\r\n", lines.join("\r\n")).into_bytes();
         bytes.extend_from_slice(body);
         // A server that refuses early may close before it has read everything; its answer counts.
         let written = stream.write_all(&bytes);
@@ -477,7 +472,7 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 /// What `fsck` gets before it counts as hanging, which v1.0.4 does on some damage.
-const FSCK_PATIENCE: Duration = Duration::from_secs(120);
+const FSCK_PATIENCE: Duration = Duration::from_mins(2);
 
 /// The line without which `fsck` has not succeeded; its exit code is 0 either way.
 const FSCK_SUCCESS: &str = "Successfully fsck'd log";
