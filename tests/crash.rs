@@ -130,7 +130,7 @@ fn write(
     while !end.load(Ordering::SeqCst) {
         let earlier = book.lock().unwrap().open.pop();
         let group = earlier.unwrap_or_else(|| {
-            let count = if random.below(3) == 0 { 1 + random.below(40) } else { 1 };
+            let count = if random.below(3) == 0 { 1 + random.below(20) } else { 1 };
             let ids = (number..number + count).map(|n| format!("r{round}-w{writer}-{n}"));
             number += count;
             ids.map(|id| event(&id)).collect()
