@@ -149,6 +149,8 @@ fn a_mapping_takes_files_that_are_not_its_own() {
     assert!(import.of_type("mapped", "data.deleted") > 10, "{}", import.stderr);
     // What envelopes hold comes without them, and again only if its bytes differ.
     assert_eq!(server.attachments().len(), 4836);
+    let array = one(&server, &["--map", "cloudtrail"], b"[ {\"z\":1},\n{\"z\":2} ]");
+    assert_whole(&array, [2, 2, 0, 0]);
 }
 
 #[test]
