@@ -6,6 +6,9 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -31,11 +34,19 @@ fn refused(status: u16, code: &str) -> Value {
         "errors": [{ "pointer": "/7/data/when" }] } })
 }
 
-/// Answers one connection after the other and returns the bodies that came.
-fn serve(listener: &TcpListener, answers: Vec<Answer>) -> Vec<String> {
+/// Answers one connection after the other and returns the bodies that came, until the client ends.
+fn serve(listener: &TcpListener, answers: Vec<Answer>, ended: &AtomicBool) -> Vec<String> {
     let mut bodies = Vec::new();
+    listener.set_nonblocking(true).unwrap();
     for answer in answers {
-        let (stream, _) = listener.accept().unwrap();
+        let stream = loop {
+            match listener.accept() {
+                Ok((stream, _)) => break stream,
+                Err(_) if ended.load(Ordering::SeqCst) => return bodies,
+                Err(_) => std::thread::sleep(Duration::from_millis(2)),
+            }
+        };
+        stream.set_nonblocking(false).unwrap();
         bodies.push(read_body(&stream));
         if let Answer::Says(status, headers, body) = answer {
             let length = body.len();
@@ -76,9 +87,12 @@ fn run(answers: Vec<Answer>) -> (Import, Vec<String>) {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let registers = Answer::Says(200, "", "{}".to_owned());
     let answers = std::iter::once(registers).chain(answers).collect();
-    let server = std::thread::spawn(move || serve(&listener, answers));
+    let ended = Arc::new(AtomicBool::new(false));
+    let client_ended = Arc::clone(&ended);
+    let server = std::thread::spawn(move || serve(&listener, answers, &client_ended));
     let records = b"{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n";
     let import = import(&url, &key, &["--map", "generic"], &[Path::new("-")], records);
+    ended.store(true, Ordering::SeqCst);
     let bodies = server.join().unwrap();
     (import, bodies.into_iter().skip(1).collect())
 }
