@@ -55,12 +55,15 @@ impl Params {
         Self { pairs: pairs.collect() }
     }
 
-    /// Refuses any parameter that is not in `names`, and any given twice.
+    /// Refuses any parameter that is not in `names`, any without a value, and any given twice.
     pub(crate) fn allow_only(&self, names: &[&str]) -> Result<(), Problem> {
-        for (at, (name, _)) in self.pairs.iter().enumerate() {
+        for (at, (name, value)) in self.pairs.iter().enumerate() {
             if !names.contains(&name.as_str()) {
                 let detail = format!("unknown query parameter; known here: {}", names.join(", "));
                 return Err(Problem::new(problem::BAD_PARAMETER, detail));
+            }
+            if value.is_empty() {
+                return Err(bad(name, "has no value; leave it out"));
             }
             if self.pairs.iter().take(at).any(|(earlier, _)| earlier == name) {
                 return Err(bad(name, "given twice"));
@@ -69,10 +72,10 @@ impl Params {
         Ok(())
     }
 
-    /// The value of `name`; an empty one counts as absent.
+    /// The value of `name`.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         let found = self.pairs.iter().find(|(known, _)| known == name);
-        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+        found.map(|(_, value)| value.as_str())
     }
 
     /// A decimal number.
@@ -143,7 +146,7 @@ mod tests {
         let params = Params::parse("a=x%20y+z&b=%zz&n=007&empty=");
         assert_eq!(params.get("a"), Some("x y z"));
         assert_eq!(params.get("b"), Some("%zz"));
-        assert_eq!(params.get("empty"), None);
+        assert!(Params::parse("a=1&empty=").allow_only(&["a", "empty"]).is_err());
         assert!(params.number("n").is_err());
         assert!(params.allow_only(&["a", "b"]).is_err());
         assert!(Params::parse("a=1&a=2").allow_only(&["a"]).is_err());

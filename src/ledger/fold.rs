@@ -284,6 +284,9 @@ impl Fold {
 
     /// Makes the fold durable up to the current size and trims the journal behind it.
     fn durable_round(&mut self) -> Result<(), LedgerError> {
+        self.publish()?;
+        // Taken after the size is settled: every person of an entry below it must be in the tree
+        // before the journal, which holds the only other copy of the secret, is trimmed.
         let persons = self.shared.directory.undrained();
         let slots: Vec<(SlotNumber, Slot)> = persons
             .iter()
@@ -291,7 +294,6 @@ impl Fold {
                 Some((person.slot()?, Slot::person(person.secret(), person.directory_key)))
             })
             .collect();
-        self.publish()?;
         if !slots.is_empty() {
             self.shared.tree.put(&slots)?;
         }
@@ -306,11 +308,11 @@ impl Fold {
         self.shared.directory.drained(&persons);
         self.durable = self.published;
         self.sealed_partial = None;
-        self.shared.trim_journal(self.durable)?;
+        // Before the journal is trimmed: a crash in between folds these tiles again and finds them.
         for path in std::mem::take(&mut self.finished) {
             self.shared.remove_partials(&path)?;
         }
-        Ok(())
+        self.shared.trim_journal(self.durable)
     }
 
     fn index_run(&self, rows_min: u64) -> Result<(), LedgerError> {
