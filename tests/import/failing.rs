@@ -117,6 +117,18 @@ fn what_was_not_answered_for_is_sent_again() {
 }
 
 #[test]
+fn events_that_are_too_large_together_go_alone() {
+    let (import, bodies) = run(vec![
+        receipts(&[refused(413, "body-too-large"), refused(413, "body-too-large"), receipt(6)]),
+        receipts(&[receipt(7)]),
+        receipts(&[refused(413, "body-too-large")]),
+    ]);
+    assert_eq!((import.code, import.counts()), (1, [3, 2, 0, 1]), "{}", import.stderr);
+    assert_eq!(import.refusals(), [(2, None, "body-too-large")]);
+    assert_eq!(bodies.iter().map(|body| body.lines().count()).collect::<Vec<_>>(), [3, 1, 1]);
+}
+
+#[test]
 fn a_server_that_fails_for_good_ends_the_import() {
     let (import, bodies) =
         run(vec![receipts(&[receipt(7), refused(507, "disk-full"), refused(507, "disk-full")])]);

@@ -36,6 +36,9 @@ const DELAY_MAX_MS: u64 = 8_000;
 /// Longest delay in seconds that a server may ask for.
 const RETRY_AFTER_MAX_S: u64 = 60;
 
+/// The code of events that are too large together, each being small enough.
+const TOO_LARGE_TOGETHER: &str = "body-too-large";
+
 /// The code of an event that lies ahead of the server's clock.
 const TIME_IN_FUTURE: &str = "time-in-future";
 
@@ -194,7 +197,9 @@ impl Sender {
     pub(super) fn flush(&mut self, summary: &mut Summary, bar: &ProgressBar) -> Result<(), Failure> {
         let mut patience = Patience::default();
         while !self.batch.is_empty() {
-            let body: Vec<u8> = self.batch.iter().flat_map(|each| each.line.iter().copied()).collect();
+            let sent = self.batch.len().min(self.batch_max);
+            let lines = self.batch.iter().take(sent).map(|each| each.line.as_slice());
+            let body = lines.collect::<Vec<_>>().concat();
             let brief = [("prefer", "receipt=brief")];
             let path = "events?atomic=false";
             match self.client.post(path, "application/x-ndjson", &brief, &body) {
@@ -204,7 +209,7 @@ impl Sender {
                 }
                 Ok(answer) if (200..300).contains(&answer.status) => {
                     let waiting = self.batch.len();
-                    let busy = self.settle(&answer, summary, bar)?;
+                    let busy = self.settle(sent, &answer, summary, bar)?;
                     if self.batch.len() < waiting {
                         patience = Patience::default();
                     }
@@ -219,21 +224,24 @@ impl Sender {
         Ok(())
     }
 
-    /// Counts what the server has answered for and keeps the rest. Returns why it is busy, if it is.
+    /// Counts what the server has answered for, of the first `sent` events, and keeps the rest.
+    /// Returns why it is busy, if it is.
     fn settle(
         &mut self,
+        sent: usize,
         answer: &Answer,
         summary: &mut Summary,
         bar: &ProgressBar,
     ) -> Result<Option<String>, Failure> {
         let unreadable = || Failure::new("the server's answer is no list of receipts");
         let answer: Receipts = serde_json::from_slice(&answer.body).map_err(|_| unreadable())?;
-        if answer.receipts.len() != self.batch.len() {
-            let (got, sent) = (answer.receipts.len(), self.batch.len());
+        let got = answer.receipts.len();
+        if got != sent {
             return Err(Failure::new(format!("the server gave {got} answers for {sent} events")));
         }
         let mut busy = None;
         let mut failed = None;
+        let unsent = self.batch.split_off(sent);
         for (item, mut pending) in answer.receipts.into_iter().zip(std::mem::take(&mut self.batch)) {
             let of_type = (pending.class, pending.type_name.as_str());
             match (item.error, item.index) {
@@ -243,6 +251,10 @@ impl Sender {
                 }
                 (Some(error), _) if error.status == 503 => {
                     busy = Some(error.detail);
+                    self.batch.push(pending);
+                }
+                (Some(error), _) if error.code == TOO_LARGE_TOGETHER && sent > 1 => {
+                    self.batch_max = sent / 2;
                     self.batch.push(pending);
                 }
                 (Some(error), _) if error.status >= 500 => {
@@ -264,6 +276,7 @@ impl Sender {
                 (None, None) => return Err(unreadable()),
             }
         }
+        self.batch.extend(unsent);
         failed.map_or(Ok(busy), Err)
     }
 }
