@@ -171,6 +171,9 @@ fn many(
     if atomic && answers.iter().any(Result::is_err) {
         return refused_batch(&answers).into_response();
     }
+    if let Some(problem) = failed_whole(&answers) {
+        return problem.into_response();
+    }
     let mut created = false;
     let mut bytes = b"{\"receipts\":[".to_vec();
     for (at, (answer, wrong_source_here)) in answers.into_iter().zip(sources).enumerate() {
@@ -189,6 +192,18 @@ fn many(
     bytes.extend_from_slice(b"]}");
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     (status, [(header::CONTENT_TYPE, "application/json")], bytes).into_response()
+}
+
+/// The server's own failure, where it is what became of every item: then the request as a whole is to
+/// be sent again.
+fn failed_whole(answers: &[Result<Appended, AppendError>]) -> Option<Problem> {
+    let problems = answers.iter().map(|answer| answer.as_ref().err().map(of_append));
+    let mut first = None;
+    for problem in problems {
+        let problem = problem.filter(|problem| problem.kind().status >= 500)?;
+        first.get_or_insert(problem);
+    }
+    first
 }
 
 fn push_problem(problem: &Problem, item: usize, out: &mut Vec<u8>) {
