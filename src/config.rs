@@ -4,6 +4,7 @@
 //! Invariant: an unknown setting is refused, so that a misspelt one is not silently ignored.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,10 @@ pub struct Config {
     /// Bytes of disk kept free: below it appends are refused with 507.
     #[serde(default = "default_disk_reserve_bytes")]
     pub disk_reserve_bytes: u64,
+    /// A directory on another disk that keeps each ledger's newest published checkpoint; a start from an
+    /// older copy of the data directory is refused. None where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor_dir: Option<PathBuf>,
     /// Ledgers by name.
     pub ledgers: BTreeMap<String, LedgerConfig>,
 }
@@ -80,6 +85,7 @@ impl Config {
             publish_interval_ms: default_publish_interval_ms(),
             skew_max_ms: default_skew_max_ms(),
             disk_reserve_bytes: default_disk_reserve_bytes(),
+            anchor_dir: None,
             ledgers: BTreeMap::from([(name.to_owned(), ledger)]),
         }
     }

@@ -49,6 +49,10 @@ pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
     let config = read_config(&*storage, &args.data)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let keys = KeyStore::open(Arc::clone(&storage))?;
+    let anchor: Option<Arc<dyn Storage>> = match &config.anchor_dir {
+        Some(dir) => Some(Arc::new(DiskStorage::open(dir)?)),
+        None => None,
+    };
     let mut ledgers = BTreeMap::new();
     for (name, ledger) in &config.ledgers {
         let options = LedgerOptions {
@@ -58,6 +62,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
         };
         let around = Surroundings {
             storage: Arc::clone(&storage),
+            anchor: anchor.clone(),
             index_dir: args.data.join("ledgers").join(name).join("index"),
             clock: Arc::clone(&clock),
             on_fatal: Box::new(end_now),

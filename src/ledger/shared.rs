@@ -30,6 +30,7 @@ use super::cache::FileCache;
 use super::error::LedgerError;
 use super::persons::Directory;
 use super::sequencer::Message;
+use super::start::anchor_file;
 use super::tail::Tail;
 use super::{LedgerOptions, Secrets};
 
@@ -54,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) options: LedgerOptions,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) prefix: String,
+    pub(crate) anchor: Option<Arc<dyn Storage>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) signer: SigningKey,
     pub(crate) verifier: VerifierKey,
@@ -252,6 +254,9 @@ impl Shared {
     pub(crate) fn publish(&self, checkpoint: &Checkpoint) -> Result<(), LedgerError> {
         let note = checkpoint.sign(&self.signer)?;
         self.storage.write_durable(&self.path("checkpoint"), note.as_bytes())?;
+        if let Some(anchor) = &self.anchor {
+            anchor.write_durable(&anchor_file(&self.name), note.as_bytes())?;
+        }
         self.published.store(Arc::new(note));
         Ok(())
     }

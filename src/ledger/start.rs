@@ -47,6 +47,9 @@ const CATCH_UP_MERGE_POSTINGS: u64 = 1 << 20;
 pub struct Surroundings {
     /// Where the ledger's files are.
     pub storage: Arc<dyn Storage>,
+    /// A second place that keeps the newest published checkpoint, on another disk than the ledger's:
+    /// what a restored old copy is held against. None where there is no such place.
+    pub anchor: Option<Arc<dyn Storage>>,
     /// Where the index, which is disposable, is kept.
     pub index_dir: PathBuf,
     /// Time.
@@ -119,8 +122,12 @@ impl Ledger {
         let inbox = own_secret(&tree, SlotNumber::INBOX, "the inbox key")?;
         let inbox = InboxKey::from_bytes(&inbox);
         let prefix = prefix_of(name);
-        let published = read_published(&*storage, &prefix, &signer.verifier())?;
+        let published = read_published(&*storage, &format!("{prefix}/checkpoint"), &signer.verifier())?;
         let known_size = published.as_ref().map_or(0, |checkpoint| checkpoint.size.0);
+        let anchored = match &around.anchor {
+            Some(anchor) => read_published(&**anchor, &anchor_file(name), &signer.verifier())?,
+            None => None,
+        };
         let (journal, from_journal) =
             Journal::open(Arc::clone(&storage), &format!("{prefix}/journal"), id.0, known_size)?;
         if let Some(cut) = &from_journal.cut {
@@ -135,8 +142,11 @@ impl Ledger {
         let Recovered { tail, upper, folded, persons, registered_through, settings } = recovered;
         let read_back = ReadBack { id, signer, secrets, tree, inbox, prefix, index, tail, settings };
         let (shared, receiver, on_warning) = share(name, options, around, read_back)?;
+        if let Some(checkpoint) = anchored {
+            check_published(&shared, &checkpoint, &format!("the anchor's {}", anchor_file(name)))?;
+        }
         match published {
-            Some(checkpoint) => check_published(&shared, &checkpoint)?,
+            Some(checkpoint) => check_published(&shared, &checkpoint, &shared.path("checkpoint"))?,
             None => on_warning("the published checkpoint is missing; it is signed again from the log"),
         }
         catch_up(&shared, persons, registered_through, settings)?;
@@ -221,6 +231,7 @@ fn share(
         options,
         storage: around.storage,
         prefix: read.prefix,
+        anchor: around.anchor,
         clock: around.clock,
         verifier: read.signer.verifier(),
         signer: read.signer,
@@ -305,21 +316,27 @@ fn open_index(around: &Surroundings, size: u64) -> Result<Arc<Index>, LedgerErro
     Ok(Arc::new(index))
 }
 
-/// The published checkpoint, where there is one.
-fn read_published(
-    storage: &dyn Storage,
-    prefix: &str,
-    verifier: &VerifierKey,
-) -> Result<Option<Checkpoint>, LedgerError> {
-    let file = format!("{prefix}/checkpoint");
-    let Some(bytes) = storage.read(&file)? else { return Ok(None) };
-    let opened = checkpoint::open(&bytes, verifier);
-    opened.map(Some).map_err(|error| LedgerError::Damage { file, what: error.to_string() })
+/// File of the anchor that keeps a ledger's newest published checkpoint.
+pub(crate) fn anchor_file(name: &str) -> String {
+    format!("{name}.checkpoint")
 }
 
-/// Holds the recovered tree against the published checkpoint.
-fn check_published(shared: &Shared, published: &Checkpoint) -> Result<(), LedgerError> {
-    let damage = |what: String| LedgerError::Damage { file: shared.path("checkpoint"), what };
+/// A checkpoint that was published, where there is one.
+fn read_published(
+    storage: &dyn Storage,
+    file: &str,
+    verifier: &VerifierKey,
+) -> Result<Option<Checkpoint>, LedgerError> {
+    let Some(bytes) = storage.read(file)? else { return Ok(None) };
+    let opened = checkpoint::open(&bytes, verifier);
+    let damage = |what| LedgerError::Damage { file: file.to_owned(), what };
+    opened.map(Some).map_err(|error| damage(error.to_string()))
+}
+
+/// Holds the recovered tree against a checkpoint that was published. A tree that does not extend it is
+/// an older copy or another history: nothing is signed for it.
+fn check_published(shared: &Shared, published: &Checkpoint, file: &str) -> Result<(), LedgerError> {
+    let damage = |what: String| LedgerError::Damage { file: file.to_owned(), what };
     let size = shared.size();
     if published.size.0 > size {
         return Err(damage(format!("signed for {} entries, but the log has {size}", published.size)));

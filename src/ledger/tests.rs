@@ -42,6 +42,7 @@ struct Bench {
     storage: Arc<dyn Storage>,
     custody: TestCustody,
     secrets: Secrets,
+    anchor: Option<Arc<dyn Storage>>,
     index: tempfile::TempDir,
     options: LedgerOptions,
     warnings: Arc<Mutex<Vec<String>>>,
@@ -54,6 +55,7 @@ impl Bench {
             storage,
             custody: TestCustody::default(),
             secrets: Secrets { event: key(1), read: key(2), directory: key(3) },
+            anchor: None,
             index: tempfile::tempdir().unwrap(),
             options: LedgerOptions {
                 publish_interval_ms: 5,
@@ -78,6 +80,7 @@ impl Bench {
         let warnings = Arc::clone(&self.warnings);
         let around = Surroundings {
             storage: Arc::clone(&self.storage),
+            anchor: self.anchor.clone(),
             index_dir: self.index.path().join("index"),
             clock: Arc::new(SystemClock::default()),
             on_fatal: Box::new(|_| {}),
@@ -306,6 +309,7 @@ fn a_missing_directory_is_no_ledger() {
     let bench = Bench::new(Arc::new(MemoryStorage::default()));
     let around = Surroundings {
         storage: Arc::new(MemoryStorage::default()),
+        anchor: None,
         index_dir: Path::new("nowhere").to_path_buf(),
         clock: Arc::new(SystemClock::default()),
         on_fatal: Box::new(|_| {}),
@@ -313,4 +317,41 @@ fn a_missing_directory_is_no_ledger() {
     };
     let opened = Ledger::open("main", bench.keys(), LedgerOptions::default(), around);
     assert!(matches!(opened, Err(LedgerError::NoSuchLedger { .. })));
+}
+
+/// Copies every file of one storage into another, as restoring a backup does.
+fn copy_files(from: &dyn Storage, dir: &str, to: &dyn Storage) {
+    for name in from.list(dir).unwrap() {
+        let path = if dir.is_empty() { name } else { format!("{dir}/{name}") };
+        match from.read(&path) {
+            Ok(Some(bytes)) => to.write_durable(&path, &bytes).unwrap(),
+            _ => copy_files(from, &path, to),
+        }
+    }
+}
+
+#[test]
+fn a_restored_old_copy_is_caught_by_the_anchor() {
+    let mut bench = Bench::new(Arc::new(MemoryStorage::default()));
+    bench.anchor = Some(Arc::new(MemoryStorage::default()));
+    let ledger = bench.open().unwrap();
+    assert!(append(&ledger, vec![event("a", "s", 1)]).pop().unwrap().is_ok());
+    ledger.close().unwrap();
+    drop(ledger);
+    let backup: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
+    copy_files(&*bench.storage, "", &*backup);
+    let ledger = bench.open().unwrap();
+    assert!(append(&ledger, vec![event("b", "s", 1)]).pop().unwrap().is_ok());
+    ledger.close().unwrap();
+    drop(ledger);
+    bench.open().unwrap().close().unwrap();
+    bench.storage = backup;
+    let opened = bench.open();
+    assert!(
+        matches!(&opened, Err(LedgerError::Damage { file, .. }) if file.contains("anchor")),
+        "{:?}",
+        opened.err()
+    );
+    bench.anchor = None;
+    bench.open().expect("without an anchor nothing tells an old copy from the newest").close().unwrap();
 }
