@@ -486,9 +486,15 @@ fn personal_parts_open_to_the_right_role_with_a_reason() {
     };
     for (role, opens) in [("responder", true), ("dpo", true), ("auditor", false)] {
         let client = server.client_as(role);
-        for (reason, opened) in [("", false), ("?reason=", false), ("?reason=%20", false)]
-            .into_iter()
-            .chain([("?reason=ticket-4", opens)])
+        let empty = format!("{MAIN}/events/{index}?reason=");
+        client.get(&empty).expect_problem(400, "bad-parameter", "a reason without a value");
+        client.get(&format!("{MAIN}/events?subject=")).expect_problem(
+            400,
+            "bad-parameter",
+            "no subject",
+        );
+        for (reason, opened) in
+            [("", false), ("?reason=%20", false)].into_iter().chain([("?reason=ticket-4", opens)])
         {
             let case = format!("{role} {reason}");
             let answer = client.get(&format!("{MAIN}/events/{index}{reason}")).expect_status(200);
