@@ -271,8 +271,12 @@ impl Sequencer {
         if group.records.is_empty() {
             return Ok(());
         }
-        self.journal.append(&group.frame)?;
-        self.journal.sync()?;
+        if let Err(error) = self.journal.append(&group.frame).and_then(|()| self.journal.sync()) {
+            // Before the waiting requests learn of it, so that none of them finds the ledger running.
+            let error = LedgerError::from(error);
+            self.shared.stop(&error);
+            return Err(error);
+        }
         let bytes: usize = group.records.iter().map(|record| record.weight_bytes()).sum();
         self.shared
             .journaled_bytes
