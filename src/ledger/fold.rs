@@ -126,6 +126,9 @@ impl Fold {
                 self.folded + TILE_WIDTH,
                 Duration::from_millis(self.shared.options.publish_interval_ms),
             );
+            if self.shared.is_stopped() {
+                return;
+            }
             let result = if closing { self.finish() } else { self.step() };
             if let Err(error) = result {
                 self.shared.stop(&error);
