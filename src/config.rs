@@ -21,6 +21,19 @@ pub const DISK_RESERVE_BYTES_DEFAULT: u64 = 256 << 20;
 /// File name in the data directory.
 pub const CONFIG_FILE: &str = "counterfoil.toml";
 
+/// What a ledger may be called, in words.
+pub const LEDGER_NAME_FORM: &str =
+    "1 to 63 characters of a-z, 0-9 and -, of which the first is a letter or digit";
+
+/// Whether `name` can be a ledger's: it is a directory, part of file names and part of URLs.
+#[must_use]
+pub fn is_ledger_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    (1..=63).contains(&name.len())
+        && name.bytes().all(|byte| plain(byte) || byte == b'-')
+        && name.bytes().next().is_some_and(plain)
+}
+
 /// The settings of a data directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,6 +115,9 @@ impl Config {
         }
         if config.skew_max_ms > SKEW_MS_MAX {
             return Err(format!("skew_max_ms must be at most {SKEW_MS_MAX}"));
+        }
+        if config.ledgers.keys().any(|name| !is_ledger_name(name)) {
+            return Err(format!("a ledger's name must be {LEDGER_NAME_FORM}"));
         }
         Ok(config)
     }

@@ -8,10 +8,9 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use crate::clock::random_fill;
 use crate::config::{CONFIG_FILE, Config};
 use crate::http::keys::{ADMIN_KEY_FILE, KeyStore, NewKey, Role};
-use crate::ledger::{Ledger, LedgerKeys};
+use crate::ledger::{Ledger, LedgerKeys, random_origin};
 use crate::store::{DirLock, DiskStorage, Storage};
 use crate::vault::secret_file;
 
@@ -51,13 +50,7 @@ pub(crate) fn create(data: &Path, origin: Option<&str>) -> Result<String, Failur
     if storage.exists(CONFIG_FILE)? {
         return Err(Failure::new(format!("{} holds a ledger already", data.display())));
     }
-    let origin = if let Some(origin) = origin {
-        origin.to_owned()
-    } else {
-        let mut random = [0_u8; 8];
-        random_fill(&mut random)?;
-        format!("counterfoil.invalid/{}/main", hex::encode(random))
-    };
+    let origin = origin.map_or_else(|| random_origin("main"), |origin| Ok(origin.to_owned()))?;
     let storage: Arc<dyn Storage> = Arc::new(storage);
     let keys = LedgerKeys::create(data, "main", &origin)?;
     let verifier = keys.signer.verifier().to_string();

@@ -4,7 +4,6 @@
 //! served. Invariants: one process per data directory; after a failed write the process ends with
 //! an error instead of going on.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{CONFIG_FILE, Config};
 use crate::http::keys::{ADMIN_KEY_FILE, KeyStore};
 use crate::http::{self, ServeOptions, Server};
-use crate::ledger::{Ledger, LedgerError, LedgerKeys, LedgerOptions, Surroundings};
+use crate::ledger::{HostOptions, LedgerError, LedgerOptions, Ledgers};
 use crate::store::lock::DirLock;
 use crate::store::{DiskStorage, Storage};
 
@@ -53,33 +52,26 @@ pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
         Some(dir) => Some(Arc::new(DiskStorage::open(dir)?)),
         None => None,
     };
-    let mut ledgers = BTreeMap::new();
-    for (name, ledger) in &config.ledgers {
-        let options = LedgerOptions {
+    let host = HostOptions {
+        data: args.data.clone(),
+        storage: Arc::clone(&storage),
+        anchor,
+        clock: Arc::clone(&clock),
+        ledger: LedgerOptions {
             publish_interval_ms: config.publish_interval_ms,
             skew_max_ms: config.skew_max_ms,
             ..LedgerOptions::default()
-        };
-        let around = Surroundings {
-            storage: Arc::clone(&storage),
-            anchor: anchor.clone(),
-            index_dir: args.data.join("ledgers").join(name).join("index"),
-            clock: Arc::clone(&clock),
-            on_fatal: Box::new(end_now),
-            on_warning: Box::new(|warning| eprintln!("counterfoil: warning: {warning}")),
-        };
-        let opened =
-            Ledger::open(name, LedgerKeys::open(&args.data, name, &ledger.origin)?, options, around)?;
-        ledgers.insert(name.clone(), Arc::new(opened));
-    }
+        },
+        on_fatal: end_now,
+        on_warning: |warning| eprintln!("counterfoil: warning: {warning}"),
+    };
+    let ledgers = Ledgers::open(host, &config)?;
     let listen = args.listen.clone().unwrap_or(config.listen);
     let server = Arc::new(Server { ledgers, keys, clock });
     let watched = Arc::clone(&server);
     let watch = DiskWatch { data: args.data.clone(), reserve_bytes: config.disk_reserve_bytes };
     serve(&server, &listen, &args.data, move || watch.look(&watched))?;
-    for ledger in server.ledgers.values() {
-        ledger.close()?;
-    }
+    server.ledgers.close()?;
     Ok(EXIT_GOOD)
 }
 
@@ -116,7 +108,7 @@ impl DiskWatch {
     fn look(&self, server: &Server) {
         let Ok(disk) = rustix::fs::statvfs(&self.data) else { return };
         let low = disk.f_bavail.saturating_mul(disk.f_frsize) < self.reserve_bytes;
-        for ledger in server.ledgers.values() {
+        for ledger in server.ledgers.all().values() {
             ledger.set_disk_low(low);
         }
     }
@@ -152,7 +144,7 @@ fn serve(
 /// that a script can wait for it.
 fn announce(server: &Server, address: &str, data: &Path) {
     println!("http://{address}");
-    for ledger in server.ledgers.values() {
+    for ledger in server.ledgers.all().values() {
         eprintln!("Ledger {}, verifier key:", ledger.name());
         eprintln!("  {}", ledger.verifier());
     }

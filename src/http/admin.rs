@@ -148,7 +148,7 @@ pub(crate) async fn livez() -> &'static str {
 
 /// `GET /readyz`: every ledger takes events.
 pub(crate) async fn readyz(State(server): State<Arc<Server>>) -> Response {
-    if server.ledgers.values().all(|ledger| ledger.is_running()) {
+    if server.ledgers.all().values().all(|ledger| ledger.is_running()) {
         return "ok\n".into_response();
     }
     Problem::new(problem::STOPPED, "a ledger has stopped after a failed write").into_response()

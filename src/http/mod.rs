@@ -16,7 +16,6 @@ mod read;
 mod serve;
 mod tiles;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -25,7 +24,7 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 
 use crate::clock::Clock;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Ledgers};
 
 use auth::Action;
 use keys::{KeyRecord, KeyStore};
@@ -37,8 +36,8 @@ pub use serve::{ServeOptions, serve};
 /// What the handlers share.
 #[derive(Debug)]
 pub struct Server {
-    /// Ledgers by name.
-    pub ledgers: BTreeMap<String, Arc<Ledger>>,
+    /// The ledgers.
+    pub ledgers: Ledgers,
     /// API keys.
     pub keys: KeyStore,
     /// Time, for the expiry of keys.
@@ -47,8 +46,9 @@ pub struct Server {
 
 impl Server {
     fn ledger(&self, name: &str) -> Result<Arc<Ledger>, Problem> {
-        let found = self.ledgers.get(name).cloned();
-        found.ok_or_else(|| Problem::new(problem::NOT_FOUND, "there is no ledger of this name"))
+        self.ledgers
+            .get(name)
+            .ok_or_else(|| Problem::new(problem::NOT_FOUND, "there is no ledger of this name"))
     }
 }
 

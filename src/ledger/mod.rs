@@ -19,6 +19,7 @@ mod cache;
 mod edge;
 mod error;
 mod fold;
+mod host;
 mod keys;
 mod nodes;
 mod open;
@@ -39,6 +40,9 @@ use std::thread::JoinHandle;
 
 pub use append::Appended;
 pub use error::{AppendError, LedgerError};
+pub use host::{
+    AddLedgerError, HostOptions, LEDGERS_MAX, Ledgers, TellFatal, TellWarning, random_origin,
+};
 pub(crate) use keys::KeyFiles;
 pub use keys::{LedgerKeys, Secrets};
 pub use shared::OnFatal;
