@@ -36,8 +36,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("promises", &BELOW_LEDGER_USERS),
     ("witness", &BELOW_LEDGER_USERS),
     ("console", &[]),
+    ("client", &["log", "event", "prove", "store", "clock", "limits"]),
     ("http", &BELOW_FACES),
-    ("cli", &BELOW_FACES),
+    ("cli", &BELOW_CLI),
     ("clock", &[]),
     ("config", &[]),
     ("limits", &[]),
@@ -45,6 +46,11 @@ const EDGES: &[(&str, &[&str])] = &[
 
 const BELOW_LEDGER_USERS: [&str; 10] =
     ["log", "event", "prove", "store", "vault", "index", "ledger", "clock", "limits", "config"];
+
+const BELOW_CLI: [&str; 16] = [
+    "log", "event", "prove", "store", "vault", "index", "ledger", "history", "promises", "witness",
+    "console", "http", "client", "clock", "limits", "config",
+];
 
 const BELOW_FACES: [&str; 15] = [
     "log", "event", "prove", "store", "vault", "index", "ledger", "history", "promises", "witness",
