@@ -1,9 +1,10 @@
 //! Independent programs read what the ledger writes.
 //!
-//! In scope: Tessera's `fsck` over HTTP and over the data directory at the sizes where tiles roll
-//! over, and `OpenSSL` on the checkpoint's signature. Out of scope: our own verifier, which is tested
-//! against the same formats elsewhere. A tool that is missing fails the test: `tools/test` installs
-//! both.
+//! In scope: Tessera's `fsck`, `mirror` and `migrate`, the Go checker of `tools/gocheck`, the Python
+//! packages `aics-tlog` and `metamorphic-log`, `OpenSSL`; over HTTP, over the data directory and over
+//! mirrors, at the sizes where tiles roll over. Out of scope: our own verifier, which is tested
+//! against the same formats elsewhere. A tool that is missing fails its test: `tools/test` installs
+//! all of them, and says at its end which could not be had.
 
 #![allow(
     missing_docs,
@@ -18,7 +19,16 @@
 
 mod common;
 
+#[path = "interop/gocheck.rs"]
+mod gocheck;
+#[path = "interop/mirrors.rs"]
+mod mirrors;
+#[path = "interop/python.rs"]
+mod python;
+
 use std::fs;
+use std::ops::Range;
+use std::path::Path;
 use std::process::Command;
 
 use base64::Engine as _;
@@ -46,11 +56,28 @@ fn published(client: &Client, key: &VerifierKey) -> u64 {
     checkpoint::open(note.body, key).unwrap().size.0
 }
 
+/// Appends events that name persons and waits until they are published.
+fn append_accesses(data: &DataDir, client: &Client, ids: Range<u64>) {
+    let key: VerifierKey = data.verifier_key().parse().unwrap();
+    let person = |n: u64| access(&format!("p{n}"), &format!("s{n}"), &format!("a{}", n % 9));
+    client.append_batch(&ids.map(person).collect::<Vec<Value>>()).expect_status(201);
+    let size = client.size();
+    wait_until("the published checkpoint", || published(client, &key) >= size);
+}
+
+/// Changes one bit of a file.
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
 #[test]
-fn fsck_accepts_the_log_at_every_size_where_tiles_roll_over() {
+fn fsck_and_gocheck_accept_the_log_at_every_size_where_tiles_roll_over() {
     let data = DataDir::new();
     data.init("interop.example/log");
     fsck_files(&data).unwrap_or_else(|said| panic!("size 0 as files: {said}"));
+    gocheck::dir(&data, &data.ledger());
     let server = data.serve();
     let client = server.client();
     let key: VerifierKey = data.verifier_key().parse().unwrap();
@@ -58,6 +85,7 @@ fn fsck_accepts_the_log_at_every_size_where_tiles_roll_over() {
         grow(&client, &key, size);
         fsck_files(&data).unwrap_or_else(|said| panic!("size {size} as files: {said}"));
         fsck_http(&data, &client).unwrap_or_else(|said| panic!("size {size} over HTTP: {said}"));
+        gocheck::server(&data, &client);
         assert_eq!(published(&client, &key), size, "nothing was appended meanwhile");
     }
     assert!(server.terminate().success());
@@ -71,19 +99,11 @@ fn fsck_accepts_a_log_with_persons_and_sees_damage() {
     let data = DataDir::new();
     let server = data.serve();
     let client = server.client();
-    let key: VerifierKey = data.verifier_key().parse().unwrap();
-    let events: Vec<Value> =
-        (0..700).map(|n| access(&format!("p{n}"), &format!("s{n}"), &format!("a{}", n % 9))).collect();
-    client.append_batch(&events).expect_status(201);
-    let size = client.size();
-    wait_until("the published checkpoint", || published(&client, &key) >= size);
+    append_accesses(&data, &client, 0..700);
     fsck_http(&data, &client).unwrap_or_else(|said| panic!("over HTTP: {said}"));
     assert!(server.terminate().success());
     fsck_files(&data).unwrap_or_else(|said| panic!("as files: {said}"));
-    let tile = data.ledger().join("tile/0/001");
-    let mut bytes = fs::read(&tile).unwrap();
-    bytes[77] ^= 1;
-    fs::write(&tile, bytes).unwrap();
+    flip(&data.ledger().join("tile/0/001"), 77);
     let said = fsck_files(&data).expect_err("one bit of a tile is another log");
     assert!(said.contains("fsck failed"), "{said}");
 }

@@ -25,7 +25,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 /// Long enough for a loaded machine with two cores; nothing is expected to take it.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -471,55 +471,88 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// A tool that `tools/test` installs by name. A missing one fails its test: nothing passes unseen.
+pub fn tool(name: &str) -> PathBuf {
+    let path = tools_dir().join(name);
+    assert!(
+        path.exists(),
+        "{} is missing; `tools/test` installs it, or set COUNTERFOIL_TOOLS_DIR to where it is",
+        path.display()
+    );
+    path
+}
+
+/// Where `tools/test` installs.
+pub fn tools_dir() -> PathBuf {
+    std::env::var_os("COUNTERFOIL_TOOLS_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools"), PathBuf::from)
+}
+
+/// How a tool ended.
+#[derive(Debug)]
+pub struct Ran {
+    /// Its exit code; `None` where it was killed because it did not end in time.
+    pub code: Option<i32>,
+    /// What it wrote, standard output and standard error together.
+    pub said: String,
+}
+
+impl Ran {
+    /// Asserts that it ended with `code` and said `text`.
+    #[track_caller]
+    pub fn expect(self, code: i32, text: &str) -> Self {
+        assert!(self.code == Some(code) && self.said.contains(text), "{:?}: {}", self.code, self.said);
+        self
+    }
+}
+
+/// Runs a tool with its output in a file, so that it never waits for a reader. It is killed after
+/// `patience`, or as soon as `give_up` says so of what it has written.
+pub fn run_tool(command: &mut Command, patience: Duration, give_up: impl Fn(&str) -> bool) -> Ran {
+    let output = NamedTempFile::new().expect("a temporary file");
+    let file = output.reopen().unwrap();
+    let text = || String::from_utf8_lossy(&fs::read(output.path()).unwrap()).into_owned();
+    let child = command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file).spawn();
+    let mut child = Guard(child.unwrap_or_else(|error| panic!("{command:?}: {error}")));
+    let end = Instant::now() + patience;
+    loop {
+        if let Some(status) = child.0.try_wait().unwrap() {
+            return Ran { code: status.code(), said: text() };
+        }
+        if Instant::now() > end || give_up(&text()) {
+            return Ran { code: None, said: text() };
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// What `fsck` gets before it counts as hanging, which v1.0.4 does on some damage.
 const FSCK_PATIENCE: Duration = Duration::from_mins(2);
 
 /// The line without which `fsck` has not succeeded; its exit code is 0 either way.
 const FSCK_SUCCESS: &str = "Successfully fsck'd log";
 
-fn fsck_binary() -> PathBuf {
-    let tools = std::env::var_os("COUNTERFOIL_TOOLS_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools"), PathBuf::from);
-    let fsck = tools.join("fsck");
-    assert!(
-        fsck.exists(),
-        "{} is missing; `tools/test` installs it, or set COUNTERFOIL_TOOLS_DIR to where it is",
-        fsck.display()
-    );
-    fsck
-}
-
-/// Runs `fsck` on a log and returns what it said; an error where it did not end in time.
+/// Runs `fsck` on a log and returns what it said; an error where it did not say that all is well.
 fn fsck(data: &DataDir, url: &str, more: &[&str]) -> Result<String, String> {
-    let output = data.beside("fsck.out");
-    let file = fs::File::create(&output).unwrap();
-    let mut child = Command::new(fsck_binary())
+    let mut command = Command::new(tool("fsck"));
+    command
         .arg(format!("--storage_url={url}"))
         .arg(format!("--public_key={}", data.ledger().join("verifier.key").display()))
         .args(["--ui=false", "--N=8"])
-        .args(more)
-        .stdin(Stdio::null())
-        .stdout(file.try_clone().unwrap())
-        .stderr(file)
-        .spawn()
-        .expect("fsck runs");
-    let end = Instant::now() + FSCK_PATIENCE;
-    while child.try_wait().unwrap().is_none() {
-        let said = fs::read_to_string(&output).unwrap_or_default();
-        if Instant::now() > end || said.contains("fsck failed") {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(said);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let said = fs::read_to_string(&output).unwrap();
+        .args(more);
+    // After a failure it may hang instead of ending.
+    let said = run_tool(&mut command, FSCK_PATIENCE, |said| said.contains("fsck failed")).said;
     if said.contains(FSCK_SUCCESS) { Ok(said) } else { Err(said) }
 }
 
 /// Checks the data directory of a server that has ended.
 pub fn fsck_files(data: &DataDir) -> Result<String, String> {
-    fsck(data, &format!("file://{}/", data.ledger().display()), &[])
+    fsck_dir(data, &data.ledger())
+}
+
+/// Checks a directory with the log's files, such as a mirror.
+pub fn fsck_dir(data: &DataDir, dir: &Path) -> Result<String, String> {
+    fsck(data, &format!("file://{}/", dir.display()), &[])
 }
 
 /// Checks the log that a server serves.
