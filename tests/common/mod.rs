@@ -103,13 +103,22 @@ impl DataDir {
         }
     }
 
+    /// Starts a server at an address where an earlier one was, for clients that hold on to it.
+    pub fn serve_on(&self, listen: &str) -> Server {
+        self.try_serve_on(listen).unwrap_or_else(|refusal| panic!("{refusal:?}"))
+    }
+
     /// Starts a server that may refuse to.
     pub fn try_serve(&self) -> Result<Server, Refusal> {
+        self.try_serve_on("127.0.0.1:0")
+    }
+
+    fn try_serve_on(&self, listen: &str) -> Result<Server, Refusal> {
         let log = self.beside("stderr.log");
         let from = fs::metadata(&log).map_or(0, |found| found.len());
         let stderr = fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log file");
         let mut child = binary()
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .args(["serve", "--listen", listen, "--data"])
             .arg(self.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
