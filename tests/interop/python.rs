@@ -112,13 +112,13 @@ fn metamorphic_log_verifies_checkpoint_inclusion_and_consistency() {
     let client = server.client();
     append_accesses(&data, &client, 0..700);
     for (index, older) in [(0, 1), (255, 255), (256, 256), (511, 257), (700, 513)] {
-        let served = served(&data, &client, index, older);
+        let given = served(&data, &client, index, older);
         let proof: Value =
-            serde_json::from_slice(&fs::read(served.join("inclusion.json")).unwrap()).unwrap();
+            serde_json::from_slice(&fs::read(given.join("inclusion.json")).unwrap()).unwrap();
         assert_eq!(proof["index"].as_u64(), Some(index));
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/metamorphic_check.py");
         let mut command = Command::new(tool("python/bin/python"));
-        command.arg(script).arg(served);
+        command.arg(script).arg(given);
         run_tool(&mut command, PATIENCE, |_| false).expect(0, "accepted");
     }
 }
