@@ -53,6 +53,8 @@ enum Command {
     Prove(prove::ProveArgs),
     /// Verify a server, a data directory, a tile mirror, a receipt or a proof file.
     Verify(verify::VerifyArgs),
+    /// Print the OpenAPI description of the server's API.
+    Openapi,
 }
 
 /// Which server to talk to, and as whom.
@@ -112,6 +114,9 @@ pub fn run() -> u8 {
         Command::Query(args) => query::run(&args),
         Command::Prove(args) => prove::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Openapi => {
+            output::write_output(None, crate::http::openapi::document().as_bytes()).map(|()| EXIT_GOOD)
+        }
     };
     match result {
         Ok(code) => code,

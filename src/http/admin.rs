@@ -19,6 +19,10 @@ use crate::ledger::LedgerError;
 use super::append::of_ledger;
 use super::auth::{self, Action};
 use super::keys::{KeyError, KeyRecord, NewKey};
+use super::openapi::{
+    Body as OfBody, Defining, Halted, InLedger, KeyList, KeyMade, Keyed, Missing, TypeDefinition,
+    TypeList, TypeRegistered,
+};
 use super::params::{Params, Path};
 use super::problem::{self, Problem};
 use super::{Server, body, enter, off_thread};
@@ -42,7 +46,12 @@ fn of_key(error: &KeyError) -> Problem {
     Problem::new(problem::INTERNAL, "the key records could not be read or written")
 }
 
-/// `GET /v1/keys`
+/// List the API keys
+///
+/// Every key, revoked and expired ones included, without secrets. Needs the role admin.
+#[utoipa::path(get, path = "/v1/keys", operation_id = "list_keys", tag = "keys",
+    responses((status = 200, description = "All keys", body = KeyList), Keyed),
+    security(("key" = [])))]
 pub(crate) async fn list_keys(
     State(server): State<Arc<Server>>,
     params: Params,
@@ -54,7 +63,13 @@ pub(crate) async fn list_keys(
     Ok(Json(json!({ "keys": keys })).into_response())
 }
 
-/// `POST /v1/keys`
+/// Make an API key
+///
+/// The answer carries the key's text, which is shown this once. Needs the role admin.
+#[utoipa::path(post, path = "/v1/keys", operation_id = "create_key", tag = "keys",
+    request_body(content((NewKey = "application/json"))),
+    responses((status = 201, description = "The key", body = KeyMade), Keyed, OfBody),
+    security(("key" = [])))]
 pub(crate) async fn create_key(
     State(server): State<Arc<Server>>,
     params: Params,
@@ -77,7 +92,13 @@ pub(crate) async fn create_key(
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
 }
 
-/// `DELETE /v1/keys/{id}`
+/// Revoke an API key
+///
+/// The key is refused from now on. Its record stays, because log entries name its number. Needs the role
+/// admin.
+#[utoipa::path(delete, path = "/v1/keys/{id}", operation_id = "revoke_key", tag = "keys",
+    responses((status = 204, description = "It is revoked"), Keyed, Missing),
+    security(("key" = [])))]
 pub(crate) async fn revoke_key(
     State(server): State<Arc<Server>>,
     Path(id): Path<String>,
@@ -94,7 +115,13 @@ pub(crate) async fn revoke_key(
     }
 }
 
-/// `GET /v1/ledgers/{ledger}/types`
+/// List the event types
+///
+/// The catalogue's types and those registered on this ledger, each with the JSON Schema of its `data`.
+/// Needs the role producer, responder, auditor or dpo.
+#[utoipa::path(get, path = "/types", operation_id = "list_types", tag = "types",
+    responses((status = 200, description = "The types", body = TypeList), Keyed, InLedger),
+    security(("key" = [])))]
 pub(crate) async fn list_types(
     State(server): State<Arc<Server>>,
     Path(name): Path<String>,
@@ -111,7 +138,16 @@ pub(crate) async fn list_types(
     Ok(Json(json!({ "catalogue": catalogue.sha256().to_string(), "types": types })).into_response())
 }
 
-/// `POST /v1/ledgers/{ledger}/types`
+/// Register an event type
+///
+/// A type's name starts with `x-`. Types never change: the same definition again is 200, another one of
+/// the same name is 409. Needs the role admin.
+#[utoipa::path(post, path = "/types", operation_id = "register_type", tag = "types",
+    request_body(content((TypeDefinition = "application/json"))),
+    responses((status = 201, description = "It is registered", body = TypeRegistered),
+        (status = 200, description = "It was registered before", body = TypeRegistered),
+        Keyed, InLedger, OfBody, Defining, Halted),
+    security(("key" = [])))]
 pub(crate) async fn register_type(
     State(server): State<Arc<Server>>,
     Path(name): Path<String>,
@@ -141,12 +177,20 @@ pub(crate) async fn register_type(
     Ok((status, Json(json!({ "registered": true, "new": created }))).into_response())
 }
 
-/// `GET /livez`: the process answers.
+/// Whether the process answers
+///
+/// For a supervisor that restarts what does not answer. Needs no key and looks at nothing.
+#[utoipa::path(get, path = "/livez", operation_id = "livez", tag = "server",
+    responses((status = 200, description = "`ok`", body = String, content_type = "text/plain")))]
 pub(crate) async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: every ledger takes events.
+/// Whether every ledger takes events
+///
+/// For a load balancer. 503 where a write has failed and the process must be restarted. Needs no key.
+#[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "server",
+    responses((status = 200, description = "`ok`", body = String, content_type = "text/plain"), Halted))]
 pub(crate) async fn readyz(State(server): State<Arc<Server>>) -> Response {
     if server.ledgers.all().values().all(|ledger| ledger.is_running()) {
         return "ok\n".into_response();

@@ -21,6 +21,9 @@ use crate::prove::receipt::{FullReceipt, ReceiptHead};
 use super::auth::{self, Action};
 use super::body::{self, Events};
 use super::keys::KeyRecord;
+use super::openapi::{
+    Appending, Body as OfBody, Event, Events as EventList, InLedger, Keyed, ReceiptOrReceipts, Writing,
+};
 use super::params::{Params, Path};
 use super::problem::{self, Problem};
 use super::{Server, enter, off_thread};
@@ -28,7 +31,25 @@ use super::{Server, enter, off_thread};
 /// Media type of a C2SP proof file.
 pub(crate) const TLOG_PROOF: &str = "text/x.tlog-proof";
 
-/// `POST /v1/ledgers/{ledger}/events`
+/// Append events
+///
+/// One event or many, answered once they are durable. The same event again is answered with its first
+/// receipt; other content under the same `source` and `id` is 409. CloudEvents' binary mode is accepted
+/// too: attributes in `ce-` headers, any content type. Needs the role producer.
+#[utoipa::path(post, path = "/events", operation_id = "append_events", tag = "events",
+    params(("atomic" = Option<bool>, Query, description = "`false`: store what can be stored of a batch, \
+        and answer per event. `true` (default): all or nothing."),
+        ("Prefer" = Option<String>, Header, description = "`receipt=full` (default for one event) or \
+        `receipt=brief` (default for many).")),
+    request_body(content((Event = "application/json"), (Event = "application/cloudevents+json"),
+        (EventList = "application/cloudevents-batch+json"), (String = "application/x-ndjson"))),
+    responses((status = 201, description = "Something was appended. Many events are answered with \
+            `Receipts`.", headers(("Location" = String, description = "One event: where it is.")),
+            content((ReceiptOrReceipts = "application/json"), (String = "text/x.tlog-proof"))),
+        (status = 200, description = "Everything was here before", content(
+            (ReceiptOrReceipts = "application/json"), (String = "text/x.tlog-proof"))),
+        Keyed, InLedger, OfBody, Appending, Writing),
+    security(("key" = [])))]
 pub(crate) async fn post_events(
     State(server): State<Arc<Server>>,
     Path(name): Path<String>,

@@ -26,7 +26,9 @@ pub const ADMIN_KEY_FILE: &str = "keys/admin.key";
 pub const KEYS_MAX: usize = 10_000;
 
 /// What a key's holder may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Append only.
@@ -67,7 +69,7 @@ pub struct KeyRecord {
 }
 
 /// What a new key shall be.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
     /// What it is for.

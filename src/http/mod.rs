@@ -8,7 +8,9 @@ mod admin;
 mod append;
 mod auth;
 mod body;
+mod docs_page;
 pub mod keys;
+pub mod openapi;
 mod params;
 pub mod problem;
 mod proofs;
@@ -21,7 +23,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::HeaderMap;
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::clock::Clock;
 use crate::ledger::{Ledger, Ledgers};
@@ -77,25 +80,32 @@ async fn off_thread<T: Send + 'static>(
     }
 }
 
+/// Every route with its description; [`openapi`] says how to add one.
+fn api() -> OpenApiRouter<Arc<Server>> {
+    let ledger = OpenApiRouter::default()
+        .routes(routes!(append::post_events, read::history))
+        .routes(routes!(read::event))
+        .routes(routes!(read::receipt))
+        .routes(routes!(read::entry))
+        .routes(routes!(tiles::checkpoint))
+        .routes(routes!(tiles::tile))
+        .routes(routes!(proofs::inclusion))
+        .routes(routes!(proofs::consistency))
+        .routes(routes!(proofs::verify))
+        .routes(routes!(admin::list_types, admin::register_type));
+    OpenApiRouter::default()
+        .nest("/v1/ledgers/{ledger}", ledger)
+        .routes(routes!(admin::list_keys, admin::create_key))
+        .routes(routes!(admin::revoke_key))
+        .routes(routes!(admin::livez))
+        .routes(routes!(admin::readyz))
+        .routes(routes!(openapi::openapi_json))
+        .routes(routes!(docs_page::docs))
+}
+
 /// The routes of a server.
 pub fn router(server: Arc<Server>) -> Router {
-    let ledger = Router::new()
-        .route("/events", post(append::post_events).get(read::history))
-        .route("/events/{index}", get(read::event))
-        .route("/events/{index}/receipt", get(read::receipt))
-        .route("/events/{index}/entry", get(read::entry))
-        .route("/checkpoint", get(tiles::checkpoint))
-        .route("/tile/{*path}", get(tiles::tile))
-        .route("/proofs/inclusion", get(proofs::inclusion))
-        .route("/proofs/consistency", get(proofs::consistency))
-        .route("/verify", post(proofs::verify))
-        .route("/types", get(admin::list_types).post(admin::register_type));
-    Router::new()
-        .nest("/v1/ledgers/{ledger}", ledger)
-        .route("/v1/keys", get(admin::list_keys).post(admin::create_key))
-        .route("/v1/keys/{id}", axum::routing::delete(admin::revoke_key))
-        .route("/livez", get(admin::livez))
-        .route("/readyz", get(admin::readyz))
+    Router::from(api())
         .fallback(|| async {
             Problem::new(problem::NOT_FOUND, "there is no such path; the API begins at /v1")
                 .into_response()

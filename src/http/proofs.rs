@@ -21,6 +21,10 @@ use crate::prove::verify_receipt::{Context, ReaderKeys};
 
 use super::append::of_ledger;
 use super::auth::Action;
+use super::openapi::{
+    Body as OfBody, ConsistencyProof, InLedger, InclusionProof, Keyed, VerdictReport,
+    VerifiableDocument, Verifying,
+};
 use super::params::{Params, Path};
 use super::problem::{self, Problem};
 use super::read::nothing_at;
@@ -47,7 +51,15 @@ fn signed_at(snapshot: &Snapshot, size: u64) -> Result<String, Problem> {
     }
 }
 
-/// `GET /v1/ledgers/{ledger}/proofs/inclusion?index=&size=`
+/// Prove that an entry is in the log
+///
+/// RFC 6962 inclusion proof with the signed checkpoint it leads to. Needs the role producer, responder,
+/// auditor or dpo.
+#[utoipa::path(get, path = "/proofs/inclusion", operation_id = "get_inclusion_proof", tag = "proofs",
+    params(("index" = u64, Query, description = "Position of the entry."),
+        ("size" = Option<u64>, Query, description = "Size of the tree; the newest where absent.")),
+    responses((status = 200, description = "The proof", body = InclusionProof), Keyed, InLedger),
+    security(("key" = [])))]
 pub(crate) async fn inclusion(
     State(server): State<Arc<Server>>,
     Path(name): Path<String>,
@@ -78,7 +90,15 @@ pub(crate) async fn inclusion(
     Ok(json(bytes))
 }
 
-/// `GET /v1/ledgers/{ledger}/proofs/consistency?from=&to=`
+/// Prove that the log extends an older state of itself
+///
+/// RFC 6962 consistency proof with the signed checkpoint it leads to. Needs the role producer, responder,
+/// auditor or dpo.
+#[utoipa::path(get, path = "/proofs/consistency", operation_id = "get_consistency_proof", tag = "proofs",
+    params(("from" = u64, Query, description = "The older size."),
+        ("to" = Option<u64>, Query, description = "The newer size; the newest where absent.")),
+    responses((status = 200, description = "The proof", body = ConsistencyProof), Keyed, InLedger),
+    security(("key" = [])))]
 pub(crate) async fn consistency(
     State(server): State<Arc<Server>>,
     Path(name): Path<String>,
@@ -107,7 +127,16 @@ pub(crate) async fn consistency(
     Ok(json(bytes))
 }
 
-/// `POST /v1/ledgers/{ledger}/verify`
+/// Verify a document
+///
+/// The verifier of the command line as a service, for whoever trusts this server: `verified`, `failed` or
+/// `not-provable`, per check and in all. The document says what it is; its content type is not looked at.
+/// Needs the role producer, responder, auditor or dpo; with the role producer no content is recomputed.
+#[utoipa::path(post, path = "/verify", operation_id = "verify", tag = "proofs",
+    request_body(content((VerifiableDocument = "application/json"), (String = "text/plain"))),
+    responses((status = 200, description = "The verdict", body = VerdictReport), Keyed, InLedger, OfBody,
+        Verifying),
+    security(("key" = [])))]
 pub(crate) async fn verify(
     State(server): State<Arc<Server>>,
     Path(name): Path<String>,

@@ -20,6 +20,9 @@ use crate::prove::receipt::recorded_at;
 
 use super::append::{TLOG_PROOF, of_ledger, tlog_proof, write_receipt};
 use super::auth::{self, Action};
+use super::openapi::{
+    Conditions, HistoryPage, InLedger, Keyed, OpenedEvent, Paging, Reason, Receipt, Searching,
+};
 use super::params::{Params, Path, bad, decimal};
 use super::problem::{self, Problem};
 use super::{Server, enter, off_thread};
@@ -27,7 +30,15 @@ use super::{Server, enter, off_thread};
 /// Parameters of history besides one per facet.
 const HISTORY_PARAMETERS: [&str; 8] = ["from", "to", "clock", "order", "limit", "cursor", "q", "reason"];
 
-/// `GET /v1/ledgers/{ledger}/events`
+/// Search events
+///
+/// Includes everything acknowledged before the request. All conditions must hold. Personal parts are
+/// withheld without a `reason`. Needs the role responder, auditor or dpo.
+#[utoipa::path(get, path = "/events", operation_id = "search_events", tag = "events",
+    params(Conditions, Paging, Reason),
+    responses((status = 200, description = "A page of events", body = HistoryPage), Keyed, InLedger,
+        Searching),
+    security(("key" = [])))]
 pub(crate) async fn history(
     State(server): State<Arc<Server>>,
     Path(name): Path<String>,
@@ -160,7 +171,15 @@ pub(crate) fn nothing_at(index: u64, size: u64) -> Problem {
         .with("size", size)
 }
 
-/// `GET /v1/ledgers/{ledger}/events/{index}`
+/// Read one event
+///
+/// Opened as far as this reader may see it; each part's state is told. Needs the role responder, auditor
+/// or dpo.
+#[utoipa::path(get, path = "/events/{index}", operation_id = "get_event", tag = "events",
+    params(Reason),
+    responses((status = 200, description = "The event", body = OpenedEvent,
+        headers(("ETag" = String, description = "Its leaf hash."))), Keyed, InLedger),
+    security(("key" = [])))]
 pub(crate) async fn event(
     State(server): State<Arc<Server>>,
     Path((name, at)): Path<(String, String)>,
@@ -191,7 +210,15 @@ fn stored_event(snapshot: &Snapshot, at: u64, access: Access) -> Result<StoredEv
     found.filter(|stored| stored.body.is_some()).ok_or_else(|| nothing_at(at, snapshot.size().0))
 }
 
-/// `GET /v1/ledgers/{ledger}/events/{index}/receipt`
+/// Get an event's receipt at the newest checkpoint
+///
+/// Always full; `Accept: text/x.tlog-proof` asks for the C2SP proof file instead. Needs the role
+/// responder, auditor or dpo.
+#[utoipa::path(get, path = "/events/{index}/receipt", operation_id = "get_receipt", tag = "events",
+    params(Reason),
+    responses((status = 200, description = "The receipt",
+        content((Receipt = "application/json"), (String = "text/x.tlog-proof"))), Keyed, InLedger),
+    security(("key" = [])))]
 pub(crate) async fn receipt(
     State(server): State<Arc<Server>>,
     Path((name, at)): Path<(String, String)>,
@@ -221,7 +248,14 @@ pub(crate) async fn receipt(
         .into_response())
 }
 
-/// `GET /v1/ledgers/{ledger}/events/{index}/entry`
+/// Get the bytes of a log entry
+///
+/// What the leaf hash is made of. It holds no personal data. Needs the role producer, responder, auditor
+/// or dpo.
+#[utoipa::path(get, path = "/events/{index}/entry", operation_id = "get_entry", tag = "events",
+    responses((status = 200, description = "The entry", body = Vec<u8>,
+        content_type = "application/octet-stream"), Keyed, InLedger),
+    security(("key" = [])))]
 pub(crate) async fn entry(
     State(server): State<Arc<Server>>,
     Path((name, at)): Path<(String, String)>,

@@ -14,11 +14,17 @@ use crate::log::tile::{BundleId, TileId};
 
 use super::append::of_ledger;
 use super::auth::{self, Action};
+use super::openapi::{InLedger, Keyed, Missing};
 use super::params::Path;
 use super::problem::{self, Problem};
 use super::{Server, off_thread};
 
-/// `GET /v1/ledgers/{ledger}/checkpoint`
+/// Get the newest published checkpoint
+///
+/// A signed note, C2SP tlog-checkpoint. Needs no key; may be read from any web page.
+#[utoipa::path(get, path = "/checkpoint", operation_id = "get_checkpoint", tag = "log",
+    responses((status = 200, description = "The checkpoint", body = String, content_type = "text/plain"),
+        Missing))]
 pub(crate) async fn checkpoint(
     State(server): State<Arc<Server>>,
     Path(name): Path<String>,
@@ -33,7 +39,14 @@ pub(crate) async fn checkpoint(
     Ok(public((headers, note.as_str().to_owned()).into_response()))
 }
 
-/// `GET /v1/ledgers/{ledger}/tile/{*path}`
+/// Get a tile
+///
+/// C2SP tlog-tiles: hash tiles (`0/000`, `1/x001/234.p/5`) need no key; entry bundles (`entries/000`) need
+/// the role producer, responder, auditor or dpo. What is missing is 404.
+#[utoipa::path(get, path = "/tile/{*path}", operation_id = "get_tile", tag = "log",
+    responses((status = 200, description = "The tile", body = Vec<u8>,
+        content_type = "application/octet-stream"), Keyed, InLedger),
+    security((), ("key" = [])))]
 pub(crate) async fn tile(
     State(server): State<Arc<Server>>,
     Path((name, rest)): Path<(String, String)>,
