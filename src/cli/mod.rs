@@ -53,7 +53,7 @@ enum Command {
     Prove(prove::ProveArgs),
     /// Verify a server, a data directory, a tile mirror, a receipt or a proof file.
     Verify(verify::VerifyArgs),
-    /// Print the OpenAPI description of the server's API.
+    /// Print the contract of the HTTP API, its `openapi.json`.
     Openapi,
 }
 
@@ -115,7 +115,7 @@ pub fn run() -> u8 {
         Command::Prove(args) => prove::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Openapi => {
-            output::write_output(None, crate::http::openapi::document().as_bytes()).map(|()| EXIT_GOOD)
+            output::write_output(None, crate::http::document().as_bytes()).map(|()| EXIT_GOOD)
         }
     };
     match result {

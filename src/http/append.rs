@@ -34,8 +34,8 @@ pub(crate) const TLOG_PROOF: &str = "text/x.tlog-proof";
 /// Append events
 ///
 /// One event or many, answered once they are durable. The same event again is answered with its first
-/// receipt; other content under the same `source` and `id` is 409. CloudEvents' binary mode is accepted
-/// too: attributes in `ce-` headers, any content type. Needs the role producer.
+/// receipt; other content under the same `source` and `id` is 409. The binary mode of `CloudEvents` is
+/// accepted too: attributes in `ce-` headers, any content type. Needs the role producer.
 #[utoipa::path(post, path = "/events", operation_id = "append_events", tag = "events",
     params(("atomic" = Option<bool>, Query, description = "`false`: store what can be stored of a batch, \
         and answer per event. `true` (default): all or nothing."),

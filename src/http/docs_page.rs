@@ -1,6 +1,6 @@
 //! `GET /docs`: the contract as one page for people.
 //!
-//! In scope: HTML made from the OpenAPI document. Out of scope: the document ([`super::openapi`]).
+//! In scope: HTML made from the `OpenAPI` document. Out of scope: the document ([`super::document`]).
 //! Invariants: the page asks nobody else for anything and runs no script, which its content security
 //! policy enforces; all text is escaped.
 
@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::log::hash::sha256;
 
-use super::openapi;
+use super::document;
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;\
     padding:0 1rem;color:#1b1b1b;background:#fff}code,pre{font:14px/1.4 ui-monospace,monospace}\
@@ -37,7 +37,7 @@ static PAGE: LazyLock<Page> = LazyLock::new(|| {
         "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; \
          frame-ancestors 'none'"
     );
-    Page { html: render(openapi::tree()), policy }
+    Page { html: render(document::tree()), policy }
 });
 
 /// This description as a page
@@ -59,7 +59,7 @@ pub(crate) async fn docs() -> Response {
 
 fn render(document: &Value) -> String {
     let mut out = String::with_capacity(128 * 1024);
-    let title = text(&document["info"]["title"]);
+    let title = text(at(document, "/info/title"));
     let _ = write!(
         out,
         "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -67,15 +67,16 @@ fn render(document: &Value) -> String {
          <style>{STYLE}</style></head><body><h1>{title} API</h1><p>{}. Version {}.</p><p>{}</p>\
          <p>For programs: <a href=\"openapi.json\">openapi.json</a>. \
          <a href=\"#problems\">Problems</a>. <a href=\"#schemas\">Schemas</a>.</p>",
-        text(&document["info"]["summary"]),
-        text(&document["info"]["version"]),
-        prose(&document["info"]["description"]),
+        text(at(document, "/info/summary")),
+        text(at(document, "/info/version")),
+        prose(at(document, "/info/description")),
     );
-    for tag in items(&document["tags"]) {
-        let _ = write!(out, "<h2>{}</h2><p>{}</p>", text(&tag["name"]), prose(&tag["description"]));
-        for (path, item) in members(&document["paths"]) {
+    for tag in items(at(document, "/tags")) {
+        let _ =
+            write!(out, "<h2>{}</h2><p>{}</p>", text(at(tag, "/name")), prose(at(tag, "/description")));
+        for (path, item) in members(at(document, "/paths")) {
             for (method, operation) in members(item) {
-                if operation["tags"][0] == tag["name"] {
+                if at(operation, "/tags/0") == at(tag, "/name") {
                     operation_section(method, path, operation, &mut out);
                 }
             }
@@ -83,14 +84,14 @@ fn render(document: &Value) -> String {
     }
     problems(document, &mut out);
     out.push_str("<h2 id=\"schemas\">Schemas</h2>");
-    for (name, schema) in members(&document["components"]["schemas"]) {
+    for (name, schema) in members(at(document, "/components/schemas")) {
         let pretty = serde_json::to_string_pretty(schema).unwrap_or_default();
         let name = escape(name);
         let _ = write!(
             out,
             "<h3 id=\"schema-{name}\"><code>{name}</code></h3><p>{}</p><details>\
              <summary>JSON Schema</summary><pre>{}</pre></details>",
-            prose(&schema["description"]),
+            prose(at(schema, "/description")),
             escape(&pretty)
         );
     }
@@ -102,46 +103,46 @@ fn operation_section(method: &str, path: &str, operation: &Value, out: &mut Stri
     let _ = write!(
         out,
         "<h3 id=\"{}\"><code><span class=\"m\">{}</span> {}</code></h3><p><strong>{}.</strong> {}</p>",
-        text(&operation["operationId"]),
+        text(at(operation, "/operationId")),
         escape(&method.to_uppercase()),
         escape(path),
-        text(&operation["summary"]),
-        prose(&operation["description"]),
+        text(at(operation, "/summary")),
+        prose(at(operation, "/description")),
     );
-    let security = items(&operation["security"]);
+    let security = items(at(operation, "/security"));
     let optional = security.iter().any(|each| each.as_object().is_some_and(Map::is_empty));
     out.push_str(match (security.is_empty(), optional) {
         (true, _) => "<p>No key.</p>",
         (false, true) => "<p>A key is needed for some of it.</p>",
         (false, false) => "<p>Needs <code>Authorization: Bearer</code> with a key.</p>",
     });
-    let parameters = items(&operation["parameters"]);
+    let parameters = items(at(operation, "/parameters"));
     if !parameters.is_empty() {
         out.push_str("<table><tr><th>Parameter</th><th>In</th><th>Form</th><th>Meaning</th></tr>");
         for each in parameters {
-            let required = if each["required"] == true { ", required" } else { "" };
+            let required = if at(each, "/required") == true { ", required" } else { "" };
             let _ = write!(
                 out,
                 "<tr><td><code>{}</code></td><td>{}{required}</td><td>{}</td><td>{}</td></tr>",
-                text(&each["name"]),
-                text(&each["in"]),
-                form(&each["schema"]),
-                prose(&each["description"]),
+                text(at(each, "/name")),
+                text(at(each, "/in")),
+                form(at(each, "/schema")),
+                prose(at(each, "/description")),
             );
         }
         out.push_str("</table>");
     }
-    if let Value::Object(content) = &operation["requestBody"]["content"] {
+    if let Value::Object(content) = at(operation, "/requestBody/content") {
         let _ = write!(out, "<p>Body: {}</p>", contents(content));
     }
     out.push_str("<table><tr><th>Status</th><th>Answer</th><th>Body</th></tr>");
-    for (status, response) in members(&operation["responses"]) {
-        let body = response["content"].as_object().map(contents).unwrap_or_default();
+    for (status, response) in members(at(operation, "/responses")) {
+        let body = at(response, "/content").as_object().map(contents).unwrap_or_default();
         let _ = write!(
             out,
             "<tr><td>{}</td><td>{}</td><td>{body}</td></tr>",
             escape(status),
-            prose(&response["description"])
+            prose(at(response, "/description"))
         );
     }
     out.push_str("</table>");
@@ -153,14 +154,14 @@ fn problems(document: &Value, out: &mut String) {
          <code>urn:counterfoil:problem:</code> and its code.</p>\
          <table><tr><th>Code</th><th>Status</th><th>Meaning</th><th>What to do</th></tr>",
     );
-    for problem in items(&document["x-problems"]) {
+    for problem in items(at(document, "/x-problems")) {
         let _ = write!(
             out,
             "<tr id=\"problem-{0}\"><td><code>{0}</code></td><td>{1}</td><td>{2}</td><td>{3}</td></tr>",
-            text(&problem["code"]),
-            escape(&problem["status"].to_string()),
-            prose(&problem["title"]),
-            prose(&problem["remedy"]),
+            text(at(problem, "/code")),
+            escape(&at(problem, "/status").to_string()),
+            prose(at(problem, "/title")),
+            prose(at(problem, "/remedy")),
         );
     }
     out.push_str("</table>");
@@ -169,7 +170,7 @@ fn problems(document: &Value, out: &mut String) {
 /// Content types with the schemas they carry.
 fn contents(content: &Map<String, Value>) -> String {
     let each = content.iter().map(|(media_type, content)| {
-        let name = schema_name(&content["schema"]).map_or_else(String::new, |name| {
+        let name = schema_name(at(content, "/schema")).map_or_else(String::new, |name| {
             let name = escape(name);
             format!(" <a href=\"#schema-{name}\">{name}</a>")
         });
@@ -179,21 +180,26 @@ fn contents(content: &Map<String, Value>) -> String {
 }
 
 fn schema_name(schema: &Value) -> Option<&str> {
-    schema["$ref"].as_str()?.rsplit('/').next()
+    at(schema, "/$ref").as_str()?.rsplit('/').next()
 }
 
 /// A parameter's schema in a few words.
 fn form(schema: &Value) -> String {
-    if let Some(values) = schema["enum"].as_array() {
+    if let Some(values) = at(schema, "/enum").as_array() {
         let values = values.iter().map(|value| format!("<code>{}</code>", text(value)));
         return values.collect::<Vec<_>>().join(" or ");
     }
-    let kind = match &schema["type"] {
+    let kind = match at(schema, "/type") {
         Value::Array(kinds) => kinds.first().cloned().unwrap_or_default(),
         kind => kind.clone(),
     };
-    let format = schema["format"].as_str().map_or_else(String::new, |format| format!(", {format}"));
+    let format = at(schema, "/format").as_str().map_or_else(String::new, |format| format!(", {format}"));
     format!("{}{}", text(&kind), escape(&format))
+}
+
+/// What is at an RFC 6901 pointer; null where nothing is.
+fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
+    value.pointer(pointer).unwrap_or(&Value::Null)
 }
 
 fn items(value: &Value) -> &[Value] {
@@ -230,7 +236,7 @@ mod tests {
     #[test]
     fn every_operation_and_problem_is_on_the_page_and_nothing_is_fetched() {
         let page = &PAGE.html;
-        for (path, item) in members(&openapi::tree()["paths"]) {
+        for (path, item) in members(&document::tree()["paths"]) {
             assert!(page.contains(&escape(path)), "{path}");
             for (_, operation) in members(item) {
                 assert!(page.contains(&format!("id=\"{}\"", text(&operation["operationId"]))), "{path}");

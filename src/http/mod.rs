@@ -9,8 +9,9 @@ mod append;
 mod auth;
 mod body;
 mod docs_page;
+mod document;
 pub mod keys;
-pub mod openapi;
+mod openapi;
 mod params;
 pub mod problem;
 mod proofs;
@@ -34,6 +35,7 @@ use keys::{KeyRecord, KeyStore};
 use params::Params;
 use problem::Problem;
 
+pub use document::document;
 pub use serve::{ServeOptions, serve};
 
 /// What the handlers share.
@@ -99,7 +101,7 @@ fn api() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(admin::revoke_key))
         .routes(routes!(admin::livez))
         .routes(routes!(admin::readyz))
-        .routes(routes!(openapi::openapi_json))
+        .routes(routes!(document::openapi_json))
         .routes(routes!(docs_page::docs))
 }
 

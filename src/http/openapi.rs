@@ -1,10 +1,9 @@
-//! The contract: the OpenAPI 3.1 document, made from the annotations of the handlers.
+//! What the annotations of handlers have in common: schemas, parameters, problems.
 //!
-//! In scope: the document, what annotations have in common (schemas, parameters, problems), and
-//! `GET /openapi.json`. Out of scope: the page for people ([`super::docs_page`]). Invariants: the router
-//! is built from the same `routes!` as the document, so neither knows a path that the other lacks; every
-//! problem an operation documents is a row of [`problem::TYPES`]; `docs/openapi.json` is this document
-//! (`tests/openapi.rs` holds the server to it, operation by operation).
+//! In scope: the words of the contract. Out of scope: putting the document together
+//! ([`super::document`]). Invariants: the router is built from the same `routes!` as the document, so
+//! neither knows a path that the other lacks; every problem an operation documents is a row of
+//! [`problem::TYPES`]; `tests/openapi.rs` holds the server to the document, operation by operation.
 //!
 //! # Adding a handler
 //! 1. Write above it, instead of a doc comment that repeats the path: one line, which becomes the summary,
@@ -28,14 +27,10 @@
 //!    test's table of answers that are held against their schemas.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
-use utoipa::openapi::{OpenApi, RefOr, Required, ResponseBuilder};
+use utoipa::openapi::{RefOr, Required, ResponseBuilder};
 use utoipa::{IntoParams, IntoResponses, PartialSchema, ToSchema};
 
 use crate::event::facet::Facet;
@@ -44,10 +39,10 @@ use crate::history::{PAGE_EVENTS_DEFAULT, PAGE_EVENTS_MAX};
 use super::problem::{self, ProblemType};
 
 /// Problems that any operation can answer, whatever it does.
-const OF_EVERY_OPERATION: &[ProblemType] = &[problem::INTERNAL];
+pub(crate) const OF_EVERY_OPERATION: &[ProblemType] = &[problem::INTERNAL];
 
 /// The groups of operations, with what they are for.
-const TAGS: &[(&str, &str)] = &[
+pub(crate) const TAGS: &[(&str, &str)] = &[
     ("events", "Append events, search them, read them with their receipts."),
     ("proofs", "RFC 6962 proofs, and the verifier as a service."),
     ("log", "The public layout of C2SP tlog-tiles: any static file server could serve it."),
@@ -57,7 +52,7 @@ const TAGS: &[(&str, &str)] = &[
 ];
 
 /// The variable elements of paths: name, JSON Schema, description.
-const PATH_PARAMETERS: &[(&str, &str, &str)] = &[
+pub(crate) const PATH_PARAMETERS: &[(&str, &str, &str)] = &[
     ("ledger", r#"{"type":"string"}"#, "Name of the ledger; `main` exists from the start."),
     ("index", r#"{"type":"integer","minimum":0}"#, "Position of the entry in the log, from 0."),
     ("id", r#"{"type":"string"}"#, "Identifier, as the list shows it."),
@@ -85,7 +80,7 @@ macro_rules! written_schemas {
         )*
         /// Names of the schemas that are taken from `schemas.json`.
         #[cfg(test)]
-        const WRITTEN: &[&str] = &[$(stringify!($name)),*];
+        pub(crate) const WRITTEN: &[&str] = &[$(stringify!($name)),*];
     };
 }
 
@@ -116,8 +111,8 @@ written_schemas! {
     TypeRegistered;
     /// The types of a ledger.
     TypeList;
-    /// A key as administrators see it.
-    KeyView;
+    /// Bytes as they are.
+    RawBytes;
     /// All keys.
     KeyList;
     /// A new key with its text.
@@ -165,8 +160,8 @@ problem_sets! {
     Halted: STOPPED;
 }
 
-/// The response of one problem under a key of its own, `400 malformed-json`; [`finish`] puts those of one
-/// status together.
+/// The response of one problem under a key of its own, `400 malformed-json`; [`super::document`] puts
+/// those of one status together.
 fn problem_response(kind: ProblemType) -> (String, RefOr<utoipa::openapi::Response>) {
     let response = ResponseBuilder::new().description(kind.title).build();
     (format!("{} {}", kind.status, kind.slug), response.into())
@@ -195,8 +190,8 @@ pub(crate) struct Reason;
 
 impl IntoParams for Reason {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let description = "Why personal parts are read. Without it responders and data protection officers get them \
-             withheld; auditors always do.";
+        let description = "Why personal parts are read. Without it responders and data protection \
+            officers get them withheld; auditors always do.";
         vec![query("reason", description, text())]
     }
 }
@@ -237,236 +232,5 @@ impl IntoParams for Paging {
             query("limit", &limit, integer.maximum(Some(PAGE_EVENTS_MAX))),
             query("cursor", cursor, text()),
         ]
-    }
-}
-
-/// The document as it is served.
-static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
-    let mut text = serde_json::to_string_pretty(&*TREE).unwrap_or_default();
-    text.push('\n');
-    text
-});
-
-static TREE: LazyLock<Value> = LazyLock::new(|| finish(super::api().into_openapi()));
-
-/// The OpenAPI document of the server's API: pretty JSON, one newline at its end.
-#[must_use]
-pub fn document() -> &'static str {
-    &DOCUMENT
-}
-
-/// The document as a tree, for the page.
-pub(crate) fn tree() -> &'static Value {
-    &TREE
-}
-
-/// This description as OpenAPI 3.1
-///
-/// The document is made from the same table of routes that the server answers from.
-#[utoipa::path(get, path = "/openapi.json", operation_id = "get_openapi", tag = "server",
-    responses((status = 200, description = "The document", body = Value)))]
-pub(crate) async fn openapi_json() -> Response {
-    ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")], document())
-        .into_response()
-}
-
-/// What annotations cannot say: the head, the written schemas, problems by status, path elements.
-fn finish(openapi: OpenApi) -> Value {
-    let mut document = serde_json::to_value(openapi).unwrap_or_default();
-    if let Some(root) = document.as_object_mut() {
-        let paths = root.remove("paths").and_then(|paths| match paths {
-            Value::Object(paths) => Some(paths),
-            _ => None,
-        });
-        let paths = paths.unwrap_or_default().into_iter().map(|(path, mut item)| {
-            let path = path.replace("{*", "{");
-            for operation in item.as_object_mut().into_iter().flat_map(Map::values_mut) {
-                finish_operation(&path, operation);
-            }
-            (path, item)
-        });
-        let paths: Map<String, Value> = paths.collect();
-        root.insert("paths".to_owned(), Value::Object(paths));
-        root.insert("openapi".to_owned(), json!("3.1.0"));
-        root.insert("info".to_owned(), info());
-        root.insert("servers".to_owned(), json!([{ "url": "/", "description": "This server" }]));
-        let tags = TAGS.iter().map(|(name, text)| json!({ "name": name, "description": text }));
-        root.insert("tags".to_owned(), tags.collect());
-        let schemas = root.get_mut("components").and_then(|components| components.get_mut("schemas"));
-        let mut schemas = schemas.map(Value::take).unwrap_or_default();
-        if let (Some(schemas), Value::Object(written)) = (schemas.as_object_mut(), written()) {
-            schemas.extend(written);
-            schemas.insert("Problem".to_owned(), problem_schema());
-        }
-        let scheme = json!({
-            "type": "http", "scheme": "bearer", "bearerFormat": "cf_<id>_<secret>",
-            "description": "An API key. Its role, ledgers and sources decide what it may do.",
-        });
-        let components = json!({ "schemas": schemas, "securitySchemes": { "key": scheme } });
-        root.insert("components".to_owned(), components);
-        let problems = problem::TYPES.iter().map(|kind| {
-            json!({
-                "code": kind.slug, "status": kind.status, "title": kind.title, "remedy": kind.remedy,
-            })
-        });
-        root.insert("x-problems".to_owned(), problems.collect());
-    }
-    document
-}
-
-fn info() -> Value {
-    json!({
-        "title": "Counterfoil",
-        "version": env!("CARGO_PKG_VERSION"),
-        "summary": "An append-only audit ledger whose receipts anyone can check",
-        "description": "Every `GET` also answers `HEAD`. An unknown, repeated or empty query parameter is \
-            refused where a key is needed. Errors are problem details (RFC 9457) whose `code` is one of a \
-            closed list, `x-problems`; no problem repeats a value from the request.",
-        "license": { "name": "Apache-2.0 OR MIT" },
-    })
-}
-
-/// The schemas of what is written by hand.
-fn written() -> Value {
-    serde_json::from_str(include_str!("schemas.json")).unwrap_or_default()
-}
-
-fn problem_schema() -> Value {
-    let codes: Vec<&str> = problem::TYPES.iter().map(|kind| kind.slug).collect();
-    let types: Vec<String> =
-        codes.iter().map(|code| format!("{}{code}", problem::TYPE_PREFIX)).collect();
-    json!({
-        "type": "object",
-        "description": "RFC 9457 problem details. Members besides these carry numbers and places.",
-        "required": ["type", "title", "status", "code", "detail"],
-        "properties": {
-            "type": { "type": "string", "enum": types },
-            "title": { "type": "string" },
-            "status": { "type": "integer", "minimum": 400, "maximum": 599 },
-            "code": { "type": "string", "enum": codes },
-            "detail": { "type": "string" },
-            "errors": { "type": "array", "items": { "type": "object" } },
-        },
-    })
-}
-
-fn finish_operation(path: &str, operation: &mut Value) {
-    let Some(operation) = operation.as_object_mut() else { return };
-    let mut parameters = match operation.remove("parameters") {
-        Some(Value::Array(parameters)) => parameters,
-        _ => Vec::new(),
-    };
-    let told = |parameters: &[Value], name: &str| {
-        parameters.iter().any(|each| each["name"] == name && each["in"] == "path")
-    };
-    for (name, schema, description) in PATH_PARAMETERS {
-        if path.contains(&format!("{{{name}}}")) && !told(&parameters, name) {
-            let schema: Value = serde_json::from_str(schema).unwrap_or_default();
-            parameters.push(json!({
-                "name": name, "in": "path", "required": true, "description": description,
-                "schema": schema,
-            }));
-        }
-    }
-    if !parameters.is_empty() {
-        operation.insert("parameters".to_owned(), Value::Array(parameters));
-    }
-    if let Some(Value::Object(responses)) = operation.remove("responses") {
-        operation.insert("responses".to_owned(), Value::Object(finish_responses(responses)));
-    }
-}
-
-/// Puts the problems of one status together.
-fn finish_responses(responses: Map<String, Value>) -> Map<String, Value> {
-    let mut finished = Map::new();
-    let mut problems: BTreeMap<u16, Vec<ProblemType>> = BTreeMap::new();
-    let mut add = |kind: ProblemType| {
-        let same = problems.entry(kind.status).or_default();
-        if !same.contains(&kind) {
-            same.push(kind);
-        }
-    };
-    for (status, response) in responses {
-        match status.split_once(' ') {
-            Some((_, slug)) => add(problem::by_slug(slug)),
-            None => drop(finished.insert(status, response)),
-        }
-    }
-    for kind in OF_EVERY_OPERATION {
-        add(*kind);
-    }
-    for (status, kinds) in problems {
-        finished.insert(status.to_string(), problems_of(status, &kinds));
-    }
-    finished
-}
-
-fn problems_of(status: u16, kinds: &[ProblemType]) -> Value {
-    let lines = kinds.iter().map(|kind| format!("`{}`: {}.", kind.slug, kind.title));
-    let description = lines.collect::<Vec<_>>().join(" ");
-    let codes: Vec<&str> = kinds.iter().map(|kind| kind.slug).collect();
-    let schema = json!({
-        "$ref": "#/components/schemas/Problem",
-        "properties": { "code": { "enum": codes } },
-    });
-    let mut response = json!({
-        "description": description,
-        "content": { "application/problem+json": { "schema": schema } },
-    });
-    let header = match status {
-        401 => Some(("WWW-Authenticate", "The scheme, `Bearer`.", "string")),
-        429 | 503 => Some(("Retry-After", "Seconds to wait before the same request again.", "integer")),
-        _ => None,
-    };
-    if let (Some((name, text, of)), Some(members)) = (header, response.as_object_mut()) {
-        let described = json!({ name: { "description": text, "schema": { "type": of } } });
-        members.insert("headers".to_owned(), described);
-    }
-    response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_written_schema_is_in_the_file_and_every_reference_leads_somewhere() {
-        let written = written();
-        for name in WRITTEN {
-            assert!(written[name].is_object(), "src/http/schemas.json lacks {name}");
-        }
-        let schemas = &tree()["components"]["schemas"];
-        for rest in document().split("\"$ref\": \"").skip(1) {
-            let target = rest.split('"').next().unwrap();
-            let name =
-                target.strip_prefix("#/components/schemas/").unwrap_or_else(|| panic!("{target}"));
-            assert!(schemas[name].is_object(), "{target} leads nowhere");
-        }
-    }
-
-    #[test]
-    fn operations_are_described_whole() {
-        let tags: Vec<&str> = TAGS.iter().map(|(name, _)| *name).collect();
-        let mut ids = Vec::new();
-        for (path, item) in tree()["paths"].as_object().unwrap() {
-            for (method, operation) in item.as_object().unwrap() {
-                let of = format!("{method} {path}");
-                for member in ["operationId", "summary", "description"] {
-                    let text = operation[member].as_str().unwrap_or_default();
-                    assert!(!text.is_empty(), "{of} has no {member}");
-                }
-                ids.push(operation["operationId"].as_str().unwrap());
-                assert!(tags.contains(&operation["tags"][0].as_str().unwrap()), "{of}: its tag");
-                assert_eq!(operation["tags"].as_array().unwrap().len(), 1, "{of}: one tag");
-                let wanted = path.matches('{').count();
-                let parameters = operation["parameters"].as_array();
-                let elements = parameters.into_iter().flatten().filter(|each| each["in"] == "path");
-                assert_eq!(elements.count(), wanted, "{of}: a name is not in PATH_PARAMETERS");
-            }
-        }
-        let count = ids.len();
-        ids.sort_unstable();
-        ids.dedup();
-        assert_eq!(ids.len(), count, "operation ids are unique");
     }
 }

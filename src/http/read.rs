@@ -21,7 +21,7 @@ use crate::prove::receipt::recorded_at;
 use super::append::{TLOG_PROOF, of_ledger, tlog_proof, write_receipt};
 use super::auth::{self, Action};
 use super::openapi::{
-    Conditions, HistoryPage, InLedger, Keyed, OpenedEvent, Paging, Reason, Receipt, Searching,
+    Conditions, HistoryPage, InLedger, Keyed, OpenedEvent, Paging, RawBytes, Reason, Receipt, Searching,
 };
 use super::params::{Params, Path, bad, decimal};
 use super::problem::{self, Problem};
@@ -253,7 +253,7 @@ pub(crate) async fn receipt(
 /// What the leaf hash is made of. It holds no personal data. Needs the role producer, responder, auditor
 /// or dpo.
 #[utoipa::path(get, path = "/events/{index}/entry", operation_id = "get_entry", tag = "events",
-    responses((status = 200, description = "The entry", body = Vec<u8>,
+    responses((status = 200, description = "The entry", body = RawBytes,
         content_type = "application/octet-stream"), Keyed, InLedger),
     security(("key" = [])))]
 pub(crate) async fn entry(

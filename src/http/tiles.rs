@@ -14,7 +14,7 @@ use crate::log::tile::{BundleId, TileId};
 
 use super::append::of_ledger;
 use super::auth::{self, Action};
-use super::openapi::{InLedger, Keyed, Missing};
+use super::openapi::{InLedger, Keyed, Missing, RawBytes};
 use super::params::Path;
 use super::problem::{self, Problem};
 use super::{Server, off_thread};
@@ -44,7 +44,7 @@ pub(crate) async fn checkpoint(
 /// C2SP tlog-tiles: hash tiles (`0/000`, `1/x001/234.p/5`) need no key; entry bundles (`entries/000`) need
 /// the role producer, responder, auditor or dpo. What is missing is 404.
 #[utoipa::path(get, path = "/tile/{*path}", operation_id = "get_tile", tag = "log",
-    responses((status = 200, description = "The tile", body = Vec<u8>,
+    responses((status = 200, description = "The tile", body = RawBytes,
         content_type = "application/octet-stream"), Keyed, InLedger),
     security((), ("key" = [])))]
 pub(crate) async fn tile(
