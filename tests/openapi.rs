@@ -237,7 +237,7 @@ fn every_problem_of_an_operation_is_in_the_closed_list() {
 }
 
 /// Method, path, status, and the body's content type and content.
-type Call = (&'static str, &'static str, u16, Option<(&'static str, Value)>);
+type Call<'a> = (&'a str, &'a str, u16, Option<(&'static str, Value)>);
 
 #[test]
 fn answers_meet_their_documented_schemas() {
@@ -252,7 +252,10 @@ fn answers_meet_their_documented_schemas() {
     let batch = json!([access("a-2", "s-1", "s-2"), policy("p-1")]);
     let bad = json!([{ "id": "only" }]);
     let key = json!({ "role": "producer", "label": "contract" });
-    let sent: Vec<Call> = vec![
+    let made = client.post_json("/v1/keys", &key).expect_status(201).json();
+    let key_path = format!("/v1/keys/{}", made["id"].as_str().unwrap());
+    let rotation = format!("{key_path}/rotate");
+    let sent: Vec<Call<'_>> = vec![
         ("post", "/events", 200, Some(("application/json", access("a-1", "s-1", "s-2")))),
         ("post", "/events", 201, Some(("application/cloudevents-batch+json", batch))),
         ("post", "/events?atomic=false", 200, Some(("application/cloudevents-batch+json", bad))),
@@ -268,6 +271,13 @@ fn answers_meet_their_documented_schemas() {
         ("get", "/types", 200, None),
         ("post", "/v1/keys", 201, Some(("application/json", key))),
         ("get", "/v1/keys", 200, None),
+        ("get", &key_path, 200, None),
+        ("patch", &key_path, 200, Some(("application/json", json!({ "label": "renamed" })))),
+        ("post", &rotation, 201, Some(("application/json", json!({ "overlap_s": 60 })))),
+        ("post", "/v1/ledgers", 201, Some(("application/json", json!({ "name": "second" })))),
+        ("get", "/v1/ledgers", 200, None),
+        ("get", "/v1/ledgers/second", 200, None),
+        ("get", "/v1/producers", 200, None),
     ];
     for (method, path, status, body) in sent {
         let path = if path.starts_with("/v1") { path.to_owned() } else { format!("{MAIN}{path}") };

@@ -51,6 +51,18 @@ impl Client {
         Self { transport: Transport::below(url, key, None) }
     }
 
+    /// A request to a path below the server's root, with its JSON answer; null where it has none.
+    pub(crate) fn call(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> Result<serde_json::Value, Failure> {
+        let body = body.map(|body| body.to_string().into_bytes());
+        let bytes = Answer::from(self.transport.call(method, path, body)?).good()?;
+        if bytes.is_empty() { Ok(serde_json::Value::Null) } else { Ok(serde_json::from_slice(&bytes)?) }
+    }
+
     /// `GET` below the ledger's prefix, whatever the status.
     pub(crate) fn get(&self, path: &str, accept: &str) -> Result<Answer, Failure> {
         Ok(self.transport.get(path, accept)?.into())

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use crate::clock::{Clock, SystemClock};
 use crate::config::{CONFIG_FILE, Config};
 use crate::http::keys::{ADMIN_KEY_FILE, KeyStore, NewKey, Role};
 use crate::ledger::{Ledger, LedgerKeys, random_origin};
@@ -63,7 +64,8 @@ pub(crate) fn create(data: &Path, origin: Option<&str>) -> Result<String, Failur
         sources: Vec::new(),
         expires_at_s: None,
     };
-    let (_, text) = store.create(admin, true)?;
+    let now_s = SystemClock::default().now_us() / 1_000_000;
+    let (_, text) = store.create(admin, true, now_s)?;
     secret_file::create(&data.join(ADMIN_KEY_FILE), format!("{}\n", *text).as_bytes())?;
     // Last, because its presence says that everything else is there.
     storage.write_durable(CONFIG_FILE, Config::with_ledger("main", &origin).to_toml().as_bytes())?;

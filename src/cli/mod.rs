@@ -9,6 +9,8 @@ mod client;
 mod directory;
 mod import;
 mod init;
+mod keys;
+mod ledger;
 mod output;
 mod prove;
 mod query;
@@ -49,6 +51,10 @@ enum Command {
     Import(import::ImportArgs),
     /// Search events.
     Query(Box<query::QueryArgs>),
+    /// Manage the ledgers of a server.
+    Ledger(ledger::LedgerArgs),
+    /// Manage API keys.
+    Keys(keys::KeysArgs),
     /// Get a receipt or a consistency proof for somebody else to verify.
     Prove(prove::ProveArgs),
     /// Verify a server, a data directory, a tile mirror, a receipt or a proof file.
@@ -112,6 +118,8 @@ pub fn run() -> u8 {
         Command::Append(args) => append::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Query(args) => query::run(&args),
+        Command::Ledger(args) => ledger::run(&args),
+        Command::Keys(args) => keys::run(&args),
         Command::Prove(args) => prove::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Openapi => {

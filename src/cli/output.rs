@@ -50,3 +50,9 @@ pub(crate) fn write_output(path: Option<&Path>, bytes: &[u8]) -> Result<(), Fail
         }
     }
 }
+
+/// A moment in Unix seconds as a person reads it, in UTC.
+pub(crate) fn moment(unix_s: u64) -> String {
+    let at = i64::try_from(unix_s).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    at.map_or_else(|| unix_s.to_string(), |at| at.to_string())
+}

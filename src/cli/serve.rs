@@ -71,6 +71,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
     let watched = Arc::clone(&server);
     let watch = DiskWatch { data: args.data.clone(), reserve_bytes: config.disk_reserve_bytes };
     serve(&server, &listen, &args.data, move || watch.look(&watched))?;
+    server.keys.save_last_use()?;
     server.ledgers.close()?;
     Ok(EXIT_GOOD)
 }
@@ -134,10 +135,24 @@ fn serve(
                 every_second();
             }
         });
+        tokio::spawn(keep_last_use(Arc::clone(server)));
         let router = http::router(Arc::clone(server));
         http::serve(listener, router, ServeOptions::default(), asked_to_end()).await?;
         Ok(())
     })
+}
+
+/// Writes down once a minute when each key was last used; what a crash loses of it is a minute.
+async fn keep_last_use(server: Arc<Server>) {
+    let mut minutes = tokio::time::interval(std::time::Duration::from_mins(1));
+    loop {
+        minutes.tick().await;
+        let server = Arc::clone(&server);
+        let saved = tokio::task::spawn_blocking(move || server.keys.save_last_use()).await;
+        if let Ok(Err(error)) = saved {
+            eprintln!("counterfoil: warning: when keys were last used was not written: {error}");
+        }
+    }
 }
 
 /// Says where the server listens and how to use it. The address line goes to standard output, so

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ureq::Agent;
-use ureq::http::{HeaderMap, Response};
+use ureq::http::{HeaderMap, Request, Response};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use zeroize::Zeroizing;
 
@@ -216,6 +216,33 @@ impl Transport {
             request = request.header("authorization", format!("Bearer {}", **key));
         }
         self.answer(request.send(body))
+    }
+
+    /// A request with a JSON body to a path below the server's root, whatever the status.
+    ///
+    /// # Errors
+    /// [`TransportError`] where there is no whole answer: the server may have done what was asked.
+    pub fn call(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer, TransportError> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.root));
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {}", **key));
+        }
+        let unsendable = |error: ureq::http::Error| TransportError::Unanswered {
+            root: self.root.clone(),
+            reason: error.to_string(),
+        };
+        match body {
+            None => self.answer(self.agent.run(request.body(()).map_err(unsendable)?)),
+            Some(body) => {
+                let request = request.header("content-type", "application/json").body(body);
+                self.answer(self.agent.run(request.map_err(unsendable)?))
+            }
+        }
     }
 
     fn answer(

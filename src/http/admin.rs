@@ -1,6 +1,7 @@
-//! Administration and health.
+//! Event types and health.
 //!
-//! In scope: API keys, custom types, `/livez` and `/readyz`. Out of scope: making ledgers. Invariant:
+//! In scope: the catalogue, custom types, `/livez` and `/readyz`. Out of scope: keys and ledgers
+//! ([`super::manage_keys`], [`super::manage_ledgers`]). Invariant:
 //! health answers say nothing that needs a key to know.
 
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -18,102 +19,12 @@ use crate::ledger::LedgerError;
 
 use super::append::of_ledger;
 use super::auth::{self, Action};
-use super::keys::{KeyError, KeyRecord, NewKey};
 use super::openapi::{
-    Body as OfBody, Defining, Halted, InLedger, KeyList, KeyMade, Keyed, Missing, TypeDefinition,
-    TypeList, TypeRegistered,
+    Body as OfBody, Defining, Halted, InLedger, Keyed, TypeDefinition, TypeList, TypeRegistered,
 };
 use super::params::{Params, Path};
 use super::problem::{self, Problem};
-use super::{Server, body, enter, off_thread};
-
-/// Bytes of a key request or a type's definition at most.
-const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
-
-fn key_json(key: &KeyRecord) -> serde_json::Value {
-    json!({
-        "id": key.id, "number": key.number, "label": key.label, "role": key.role,
-        "ledgers": key.ledgers, "sources": key.sources, "expires_at_s": key.expires_at_s,
-        "revoked": key.revoked, "first": key.first,
-    })
-}
-
-fn of_key(error: &KeyError) -> Problem {
-    if matches!(error, KeyError::TooMany) {
-        return Problem::new(problem::BAD_PARAMETER, error.to_string());
-    }
-    eprintln!("counterfoil: {error}");
-    Problem::new(problem::INTERNAL, "the key records could not be read or written")
-}
-
-/// List the API keys
-///
-/// Every key, revoked and expired ones included, without secrets. Needs the role admin.
-#[utoipa::path(get, path = "/v1/keys", operation_id = "list_keys", tag = "keys",
-    responses((status = 200, description = "All keys", body = KeyList), Keyed),
-    security(("key" = [])))]
-pub(crate) async fn list_keys(
-    State(server): State<Arc<Server>>,
-    params: Params,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    auth::authorize(&server, &headers, None, Action::Administer)?;
-    params.allow_only(&[])?;
-    let keys: Vec<_> = server.keys.list().iter().map(|key| key_json(key)).collect();
-    Ok(Json(json!({ "keys": keys })).into_response())
-}
-
-/// Make an API key
-///
-/// The answer carries the key's text, which is shown this once. Needs the role admin.
-#[utoipa::path(post, path = "/v1/keys", operation_id = "create_key", tag = "keys",
-    request_body(content((NewKey = "application/json"))),
-    responses((status = 201, description = "The key", body = KeyMade), Keyed, OfBody),
-    security(("key" = [])))]
-pub(crate) async fn create_key(
-    State(server): State<Arc<Server>>,
-    params: Params,
-    headers: HeaderMap,
-    request: Body,
-) -> Result<Response, Problem> {
-    auth::authorize(&server, &headers, None, Action::Administer)?;
-    params.allow_only(&[])?;
-    let bytes = body::read(&headers, request, ADMIN_BODY_BYTES_MAX).await?;
-    let new: NewKey = serde_json::from_slice(&bytes).map_err(|error| {
-        let detail = format!("not a key request, at line {} column {}", error.line(), error.column());
-        Problem::new(problem::BAD_PARAMETER, detail)
-    })?;
-    let (key, text) =
-        off_thread(move || server.keys.create(new, false).map_err(|error| of_key(&error))).await?;
-    let mut answer = key_json(&key);
-    if let Some(members) = answer.as_object_mut() {
-        members.insert("key".to_owned(), json!(*text));
-    }
-    Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
-}
-
-/// Revoke an API key
-///
-/// The key is refused from now on. Its record stays, because log entries name its number. Needs the role
-/// admin.
-#[utoipa::path(delete, path = "/v1/keys/{id}", operation_id = "revoke_key", tag = "keys",
-    responses((status = 204, description = "It is revoked"), Keyed, Missing),
-    security(("key" = [])))]
-pub(crate) async fn revoke_key(
-    State(server): State<Arc<Server>>,
-    Path(id): Path<String>,
-    params: Params,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    auth::authorize(&server, &headers, None, Action::Administer)?;
-    params.allow_only(&[])?;
-    let known = off_thread(move || server.keys.revoke(&id).map_err(|error| of_key(&error))).await?;
-    if known {
-        Ok(StatusCode::NO_CONTENT.into_response())
-    } else {
-        Err(Problem::new(problem::NOT_FOUND, "there is no key of this id"))
-    }
-}
+use super::{ADMIN_BODY_BYTES_MAX, Server, body, enter, off_thread};
 
 /// List the event types
 ///

@@ -23,6 +23,10 @@ pub(crate) enum Action {
     Search,
     /// Read entries, bundles and proofs, and verify documents.
     Verify,
+    /// See which ledgers there are.
+    Look,
+    /// See who appends, and how the ledger is.
+    Oversee,
     /// Make keys, register types.
     Administer,
 }
@@ -34,6 +38,8 @@ impl Action {
             Self::Append => &[Role::Producer],
             Self::Search => &[Role::Responder, Role::Auditor, Role::Dpo],
             Self::Verify => &[Role::Responder, Role::Auditor, Role::Dpo, Role::Producer],
+            Self::Look => &[Role::Producer, Role::Responder, Role::Auditor, Role::Dpo, Role::Admin],
+            Self::Oversee => &[Role::Responder, Role::Auditor, Role::Dpo, Role::Admin],
             Self::Administer => &[Role::Admin],
         }
     }
@@ -43,6 +49,8 @@ impl Action {
             Self::Append => "appending needs the role producer",
             Self::Search => "searching needs the role responder, auditor or dpo",
             Self::Verify => "this needs the role producer, responder, auditor or dpo",
+            Self::Look => "this needs a key of any role",
+            Self::Oversee => "this needs the role responder, auditor, dpo or admin",
             Self::Administer => "this needs the role admin",
         }
     }
@@ -66,18 +74,22 @@ pub(crate) fn authorize(
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, key)| key.trim())
         .ok_or_else(|| unauthenticated("the `Authorization` header is not `Bearer cf_…`"))?;
-    let now_s = server.clock.now_us() / 1_000_000;
-    let key = server.keys.check(text, now_s).map_err(|error| unauthenticated(&error.to_string()))?;
+    let key =
+        server.keys.check(text, server.now_s()).map_err(|error| unauthenticated(&error.to_string()))?;
     if !key.first && !action.roles().contains(&key.role) {
         return Err(Problem::new(problem::FORBIDDEN, action.described()));
     }
     if let Some(ledger) = ledger
-        && !key.ledgers.is_empty()
-        && !key.ledgers.iter().any(|allowed| allowed == ledger)
+        && !is_good_for(&key, ledger)
     {
         return Err(Problem::new(problem::WRONG_LEDGER, "this key was made for other ledgers"));
     }
     Ok(key)
+}
+
+/// Whether a key is good for a ledger.
+pub(crate) fn is_good_for(key: &KeyRecord, ledger: &str) -> bool {
+    key.ledgers.is_empty() || key.ledgers.iter().any(|allowed| allowed == ledger)
 }
 
 /// What a caller may see of personal parts.

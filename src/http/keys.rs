@@ -4,11 +4,13 @@
 //! ([`super::auth`]). Invariants: only a SHA-256 of a secret is stored (the secret has 256 random
 //! bits, so a fast hash is right) and it is compared in constant time; a key is shown once.
 
+mod record;
+
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -16,77 +18,26 @@ use crate::clock::{RandomError, random_fill};
 use crate::log::hash::{Hash, sha256};
 use crate::store::{Storage, StoreError};
 
+pub use record::{BOUND_MAX, KeyChange, KeyRecord, LABEL_BYTES_MAX, NewKey, Role};
+use record::{check_expiry, check_label, check_new, invalid};
+
 /// File of the key records, relative to the data directory.
 pub const KEYS_FILE: &str = "keys/api-keys.json";
 
 /// File of the first admin key.
 pub const ADMIN_KEY_FILE: &str = "keys/admin.key";
 
+/// File of when each key was last used, written now and then: losing it loses no right.
+const LAST_USED_FILE: &str = "keys/last-used.json";
+
 /// Keys at most; each is a few hundred bytes in memory and in one file.
 pub const KEYS_MAX: usize = 10_000;
 
-/// What a key's holder may do.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Append only.
-    Producer,
-    /// Search; personal parts are masked unless a reason is given.
-    Responder,
-    /// Verify, read entries and bundles; personal parts stay masked.
-    Auditor,
-    /// Read personal parts with a reason.
-    Dpo,
-    /// Keys and settings; the first such key may do everything.
-    Admin,
-}
+/// Seconds for which a rotated key goes on being good where the request does not say: one day.
+pub const OVERLAP_S_DEFAULT: u64 = 86_400;
 
-/// A stored key.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeyRecord {
-    /// Public part of the key: 16 hex digits.
-    pub id: String,
-    /// Number of the key in log entries (`producer`).
-    pub number: u32,
-    /// What it is for, in the operator's words.
-    pub label: String,
-    /// Role.
-    pub role: Role,
-    /// Ledgers it is good for; empty for all.
-    pub ledgers: Vec<String>,
-    /// Envelope sources it may append for; empty for all.
-    pub sources: Vec<String>,
-    /// First moment at which it is no longer good, Unix seconds.
-    pub expires_at_s: Option<u64>,
-    /// Whether it has been revoked.
-    pub revoked: bool,
-    /// The key made at first start, which may do everything.
-    pub first: bool,
-    secret_sha256: Hash,
-}
-
-/// What a new key shall be.
-#[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NewKey {
-    /// What it is for.
-    #[serde(default)]
-    pub label: String,
-    /// Role.
-    pub role: Role,
-    /// Ledgers it is good for; empty for all.
-    #[serde(default)]
-    pub ledgers: Vec<String>,
-    /// Sources it may append for; empty for all.
-    #[serde(default)]
-    pub sources: Vec<String>,
-    /// First moment at which it is no longer good, Unix seconds.
-    #[serde(default)]
-    pub expires_at_s: Option<u64>,
-}
+/// Seconds for which a rotated key goes on being good at most: 90 days.
+pub const OVERLAP_S_MAX: u64 = 90 * 86_400;
 
 /// Why a key was not accepted or made.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +52,20 @@ pub enum KeyError {
     /// The key was taken back.
     #[error("the key has been revoked")]
     Revoked,
+    /// There is no key of this id.
+    #[error("there is no key of this id")]
+    NoSuchKey,
+    /// The request asks for what no key can be.
+    #[error("`{field}` {what}")]
+    Invalid {
+        /// Field of the request.
+        field: &'static str,
+        /// What it must be.
+        what: String,
+    },
+    /// Without this key nobody could make keys any more.
+    #[error("this is the last key that can make keys; make another admin key first")]
+    LastAdmin,
     /// No room for another key.
     #[error("there are {KEYS_MAX} keys already; revoked ones count too")]
     TooMany,
@@ -136,7 +101,15 @@ impl KeyStore {
             Some(bytes) => serde_json::from_slice(&bytes)
                 .map_err(|error| KeyError::Unreadable(error.to_string()))?,
         };
-        let records = records.into_iter().map(|record| (record.id.clone(), Arc::new(record))).collect();
+        let records: Records =
+            records.into_iter().map(|record| (record.id.clone(), Arc::new(record))).collect();
+        let used = storage.read(LAST_USED_FILE)?.unwrap_or_default();
+        let used: BTreeMap<String, u64> = serde_json::from_slice(&used).unwrap_or_default();
+        for (id, seconds) in used {
+            if let Some(record) = records.get(&id) {
+                record.last_used_s.store(seconds, Ordering::Relaxed);
+            }
+        }
         Ok(Self { storage, records: ArcSwap::from_pointee(records), writing: Mutex::new(()) })
     }
 
@@ -146,28 +119,23 @@ impl KeyStore {
         self.records.load().values().cloned().collect()
     }
 
-    /// Makes a key and returns its text, which is shown this once.
+    /// Makes a key at `now_s` (Unix seconds) and returns its text, which is shown this once.
     ///
     /// # Errors
-    /// [`KeyError::TooMany`], or what the storage reports.
+    /// [`KeyError::Invalid`], [`KeyError::TooMany`], or what the storage reports.
     pub fn create(
         &self,
         new: NewKey,
         first: bool,
+        now_s: u64,
     ) -> Result<(Arc<KeyRecord>, Zeroizing<String>), KeyError> {
+        check_new(&new)?;
+        check_expiry(new.expires_at_s, now_s)?;
         let _guard = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut records = Records::clone(&self.records.load());
-        if records.len() >= KEYS_MAX {
-            return Err(KeyError::TooMany);
-        }
-        let mut id = [0_u8; 8];
-        random_fill(&mut id)?;
-        let mut secret = Zeroizing::new([0_u8; 32]);
-        random_fill(&mut *secret)?;
-        let id = hex::encode(id);
         let number = records.values().map(|record| record.number).max().unwrap_or(0) + 1;
-        let record = Arc::new(KeyRecord {
-            id: id.clone(),
+        let made = add(&mut records, |id, secret_sha256| KeyRecord {
+            id,
             number,
             label: new.label,
             role: new.role,
@@ -176,25 +144,122 @@ impl KeyStore {
             expires_at_s: new.expires_at_s,
             revoked: false,
             first,
-            secret_sha256: sha256(&*secret),
-        });
-        records.insert(id.clone(), Arc::clone(&record));
+            created_at_s: Some(now_s),
+            replaced_by: None,
+            secret_sha256,
+            last_used_s: Arc::default(),
+        })?;
         self.save(records)?;
-        let text = Zeroizing::new(format!("cf_{id}_{}", *Zeroizing::new(hex::encode(*secret))));
-        Ok((record, text))
+        Ok(made)
     }
 
-    /// Takes a key back; false where there is none of this id.
+    /// Makes a key that takes another's place: same number, role and bounds, a secret of its own. The old
+    /// key stays good for `overlap_s` seconds more, and no longer than it would have been.
+    ///
+    /// # Errors
+    /// [`KeyError::NoSuchKey`], [`KeyError::Revoked`] or [`KeyError::Expired`] for a key that is not good
+    /// any more, [`KeyError::Invalid`] for one that was rotated before or an overlap that is too long.
+    pub fn rotate(
+        &self,
+        id: &str,
+        overlap_s: u64,
+        now_s: u64,
+    ) -> Result<(Arc<KeyRecord>, Zeroizing<String>), KeyError> {
+        if overlap_s > OVERLAP_S_MAX {
+            return Err(invalid("overlap_s", format!("must be at most {OVERLAP_S_MAX}")));
+        }
+        let _guard = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut records = Records::clone(&self.records.load());
+        let old = records.get(id).cloned().ok_or(KeyError::NoSuchKey)?;
+        check_live(&old, now_s)?;
+        if old.replaced_by.is_some() {
+            return Err(invalid("id", "names a key that was rotated before; rotate its successor"));
+        }
+        let made = add(&mut records, |id, secret_sha256| KeyRecord {
+            id,
+            created_at_s: Some(now_s),
+            secret_sha256,
+            last_used_s: Arc::default(),
+            ..KeyRecord::clone(&old)
+        })?;
+        if let Some(record) = records.get_mut(id) {
+            let record = Arc::make_mut(record);
+            let ends = now_s.saturating_add(overlap_s);
+            record.expires_at_s = Some(record.expires_at_s.map_or(ends, |expires| expires.min(ends)));
+            record.replaced_by = Some(made.0.id.clone());
+        }
+        self.save(records)?;
+        Ok(made)
+    }
+
+    /// Changes a key's label or expiry.
+    ///
+    /// # Errors
+    /// [`KeyError::NoSuchKey`], [`KeyError::Invalid`], [`KeyError::LastAdmin`], or what the storage reports.
+    pub fn change(&self, id: &str, change: KeyChange, now_s: u64) -> Result<Arc<KeyRecord>, KeyError> {
+        if let Some(label) = &change.label {
+            check_label(label)?;
+        }
+        check_expiry(change.expires_at_s, now_s)?;
+        self.update(id, now_s, |record| {
+            if let Some(label) = change.label {
+                record.label = label;
+            }
+            if change.expires_at_s.is_some() {
+                record.expires_at_s = change.expires_at_s;
+            }
+        })
+    }
+
+    /// Takes a key back, for good.
+    ///
+    /// # Errors
+    /// [`KeyError::NoSuchKey`], [`KeyError::LastAdmin`], or what the storage reports.
+    pub fn revoke(&self, id: &str, now_s: u64) -> Result<Arc<KeyRecord>, KeyError> {
+        self.update(id, now_s, |record| record.revoked = true)
+    }
+
+    fn update(
+        &self,
+        id: &str,
+        now_s: u64,
+        change: impl FnOnce(&mut KeyRecord),
+    ) -> Result<Arc<KeyRecord>, KeyError> {
+        let _guard = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut records = Records::clone(&self.records.load());
+        let record = records.get_mut(id).ok_or(KeyError::NoSuchKey)?;
+        change(Arc::make_mut(record));
+        let changed = Arc::clone(record);
+        let door = |records: &Records| records.values().any(|record| record.keeps_the_door(now_s));
+        if changed.revoked && door(&self.records.load()) && !door(&records) {
+            return Err(KeyError::LastAdmin);
+        }
+        self.save(records)?;
+        Ok(changed)
+    }
+
+    /// The key of an id.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<Arc<KeyRecord>> {
+        self.records.load().get(id).cloned()
+    }
+
+    /// Keeps when each key was last used.
     ///
     /// # Errors
     /// What the storage reports.
-    pub fn revoke(&self, id: &str) -> Result<bool, KeyError> {
-        let _guard = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut records = Records::clone(&self.records.load());
-        let Some(record) = records.get_mut(id) else { return Ok(false) };
-        Arc::make_mut(record).revoked = true;
-        self.save(records)?;
-        Ok(true)
+    pub fn save_last_use(&self) -> Result<(), KeyError> {
+        let records = self.records.load();
+        let used: BTreeMap<&str, u64> = records
+            .values()
+            .filter_map(|record| Some((record.id.as_str(), record.last_used_s()?)))
+            .collect();
+        let bytes =
+            serde_json::to_vec(&used).map_err(|error| KeyError::Unreadable(error.to_string()))?;
+        if self.storage.read(LAST_USED_FILE)?.is_none_or(|written| written != bytes) {
+            self.storage.write(LAST_USED_FILE, &bytes)?;
+        }
+        Ok(())
     }
 
     fn save(&self, records: Records) -> Result<(), KeyError> {
@@ -220,47 +285,38 @@ impl KeyStore {
         if !bool::from(found.as_bytes().ct_eq(record.secret_sha256.as_bytes())) {
             return Err(KeyError::Unknown);
         }
-        if record.revoked {
-            return Err(KeyError::Revoked);
-        }
-        if record.expires_at_s.is_some_and(|expires| now_s >= expires) {
-            return Err(KeyError::Expired);
-        }
+        check_live(&record, now_s)?;
+        record.last_used_s.store(now_s, Ordering::Relaxed);
         Ok(record)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::MemoryStorage;
-
-    fn new(role: Role) -> NewKey {
-        NewKey {
-            label: String::new(),
-            role,
-            ledgers: Vec::new(),
-            sources: Vec::new(),
-            expires_at_s: Some(100),
-        }
+/// Adds a record with a fresh id and secret; gives it and its text.
+fn add(
+    records: &mut Records,
+    record: impl FnOnce(String, Hash) -> KeyRecord,
+) -> Result<(Arc<KeyRecord>, Zeroizing<String>), KeyError> {
+    if records.len() >= KEYS_MAX {
+        return Err(KeyError::TooMany);
     }
+    let mut id = [0_u8; 8];
+    random_fill(&mut id)?;
+    let mut secret = Zeroizing::new([0_u8; 32]);
+    random_fill(&mut *secret)?;
+    let id = hex::encode(id);
+    let record = Arc::new(record(id.clone(), sha256(&*secret)));
+    let text = Zeroizing::new(format!("cf_{id}_{}", *Zeroizing::new(hex::encode(*secret))));
+    records.insert(id, Arc::clone(&record));
+    Ok((record, text))
+}
 
-    #[test]
-    fn a_key_is_good_until_it_expires_or_is_revoked() {
-        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
-        let store = KeyStore::open(Arc::clone(&storage)).unwrap();
-        let (record, text) = store.create(new(Role::Producer), false).unwrap();
-        assert_eq!(store.check(&text, 99).unwrap().id, record.id);
-        assert!(matches!(store.check(&text, 100), Err(KeyError::Expired)));
-        let mut wrong = text.to_string();
-        let last = wrong.pop().unwrap();
-        wrong.push(if last == '0' { '1' } else { '0' });
-        assert!(matches!(store.check(&wrong, 1), Err(KeyError::Unknown)));
-        let again = KeyStore::open(Arc::clone(&storage)).unwrap();
-        assert_eq!(again.check(&text, 1).unwrap().number, 1);
-        assert!(again.revoke(&record.id).unwrap());
-        assert!(matches!(again.check(&text, 1), Err(KeyError::Revoked)));
-        let stored = String::from_utf8(storage.read(KEYS_FILE).unwrap().unwrap()).unwrap();
-        assert!(!stored.contains(text.rsplit('_').next().unwrap()), "the secret itself is not stored");
+fn check_live(record: &KeyRecord, now_s: u64) -> Result<(), KeyError> {
+    match () {
+        () if record.revoked => Err(KeyError::Revoked),
+        () if !record.is_live(now_s) => Err(KeyError::Expired),
+        () => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,8 @@ mod body;
 mod docs_page;
 mod document;
 pub mod keys;
+mod manage_keys;
+mod manage_ledgers;
 mod openapi;
 mod params;
 pub mod problem;
@@ -49,7 +51,15 @@ pub struct Server {
     pub clock: Arc<dyn Clock>,
 }
 
+/// Bytes of a request about keys, ledgers or types at most.
+const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
+
 impl Server {
+    /// Unix seconds.
+    fn now_s(&self) -> u64 {
+        self.clock.now_us() / 1_000_000
+    }
+
     fn ledger(&self, name: &str) -> Result<Arc<Ledger>, Problem> {
         self.ledgers
             .get(name)
@@ -97,8 +107,12 @@ fn api() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(admin::list_types, admin::register_type));
     OpenApiRouter::default()
         .nest("/v1/ledgers/{ledger}", ledger)
-        .routes(routes!(admin::list_keys, admin::create_key))
-        .routes(routes!(admin::revoke_key))
+        .routes(routes!(manage_ledgers::list_ledgers, manage_ledgers::add_ledger))
+        .routes(routes!(manage_ledgers::get_ledger))
+        .routes(routes!(manage_ledgers::list_producers))
+        .routes(routes!(manage_keys::list_keys, manage_keys::create_key))
+        .routes(routes!(manage_keys::get_key, manage_keys::change_key, manage_keys::revoke_key))
+        .routes(routes!(manage_keys::rotate_key))
         .routes(routes!(admin::livez))
         .routes(routes!(admin::readyz))
         .routes(routes!(document::openapi_json))

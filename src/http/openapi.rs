@@ -47,6 +47,7 @@ pub(crate) const TAGS: &[(&str, &str)] = &[
     ("proofs", "RFC 6962 proofs, and the verifier as a service."),
     ("log", "The public layout of C2SP tlog-tiles: any static file server could serve it."),
     ("types", "The event types of a ledger."),
+    ("ledgers", "The ledgers of the server, and who appends to them."),
     ("keys", "API keys."),
     ("server", "Health, and this description."),
 ];
@@ -113,10 +114,6 @@ written_schemas! {
     TypeList;
     /// Bytes as they are.
     RawBytes;
-    /// All keys.
-    KeyList;
-    /// A new key with its text.
-    KeyMade;
 }
 
 macro_rules! problem_sets {
@@ -158,6 +155,10 @@ problem_sets! {
     Defining: ALREADY_REGISTERED SCHEMA_VIOLATION;
     /// Of a ledger that has stopped.
     Halted: STOPPED;
+    /// Of a change to the keys.
+    Keyring: WRONG_LEDGER LAST_ADMIN_KEY KEY_NOT_LIVE TOO_MANY_KEYS;
+    /// Of adding a ledger.
+    Adding: WRONG_LEDGER LEDGER_TAKEN TOO_MANY_LEDGERS DISK_FULL;
 }
 
 /// The response of one problem under a key of its own, `400 malformed-json`; [`super::document`] puts

@@ -72,6 +72,16 @@ problem_types! {
          a new id.";
     ALREADY_REGISTERED, "already-registered", 409, "The name is taken with another definition",
         "Types never change once registered; register a new name.";
+    LEDGER_TAKEN, "ledger-taken", 409, "The ledger's name or origin is taken",
+        "Choose another. Names and origins are for ever, also those of an attempt that was cut off.";
+    LAST_ADMIN_KEY, "last-admin-key", 409, "The last key that can make keys is not revoked",
+        "Make another admin key that is not bound to ledgers, then revoke this one.";
+    KEY_NOT_LIVE, "key-not-live", 409, "The key has expired or been revoked",
+        "Make a new key; only a key that is good can be rotated.";
+    TOO_MANY_KEYS, "too-many-keys", 409, "There is no room for another key",
+        "A server keeps at most 10,000 key records, revoked ones included, because log entries name them.";
+    TOO_MANY_LEDGERS, "too-many-ledgers", 409, "There is no room for another ledger",
+        "A server runs at most 64 ledgers; start another server.";
     EVENT_TOO_LARGE, "event-too-large", 413, "An event is larger than 64 KiB",
         "Send bulky content as a raw attachment of up to 1 MiB, or as a hash of it.";
     RAW_TOO_LARGE, "raw-too-large", 413, "A raw attachment is larger than 1 MiB",
