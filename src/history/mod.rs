@@ -5,13 +5,19 @@
 //! and proofs of completeness. Invariants: every event acknowledged before the snapshot is found,
 //! whether or not it has been indexed; the pages of one cursor chain describe one size.
 
+mod calendar;
 mod cursor;
+mod follow;
 mod gaps;
 mod query;
+mod summary;
 
+pub use calendar::Bucket;
 pub use cursor::{Cursor, CursorError};
+pub use follow::{Found, Place, first, follow};
 pub use gaps::Gap;
 pub use query::{Clock, Condition, HistoryError, Order, Page, Query, run};
+pub use summary::{FACETS_GROUPED_MAX, GROUPS_DEFAULT, GROUPS_MAX, Group, Grouping, Summary, summarise};
 
 /// Events in one page at most.
 pub const PAGE_EVENTS_MAX: usize = 1_000;

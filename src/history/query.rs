@@ -117,6 +117,69 @@ impl Sought {
     }
 }
 
+/// A walk over the indexes that may hold an answer.
+pub(super) struct Scan<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) query: &'a Query,
+    /// First and last index in view.
+    pub(super) low: u64,
+    pub(super) last: u64,
+    sought: Vec<Sought>,
+    candidates: Candidates,
+}
+
+impl<'a> Scan<'a> {
+    /// A walk over `snapshot`; none where the time bounds leave nothing.
+    pub(super) fn open(snapshot: &'a Snapshot, query: &'a Query) -> Result<Option<Self>, LedgerError> {
+        let (low, high) = bounds(snapshot, query)?;
+        Self::between(snapshot, query, low, high)
+    }
+
+    /// A walk over `[low, high)` and nothing else.
+    pub(super) fn between(
+        snapshot: &'a Snapshot,
+        query: &'a Query,
+        low: u64,
+        high: u64,
+    ) -> Result<Option<Self>, LedgerError> {
+        let Some(last) = high.checked_sub(1).filter(|last| *last >= low) else { return Ok(None) };
+        let sought = sought(snapshot, query, low, last)?;
+        let candidates = candidates(snapshot, &sought)?;
+        Ok(Some(Self { snapshot, query, low, last, sought, candidates }))
+    }
+
+    /// The first candidate at or beyond `from` in the query's direction.
+    pub(super) fn candidate(&mut self, from: u64) -> Result<Option<u64>, HistoryError> {
+        let found = self.candidates.next(self.query.order, from)?;
+        Ok(found.filter(|index| (self.low..=self.last).contains(index)))
+    }
+
+    /// The decoded entry at `index`, where it is an event that meets the indexed conditions.
+    pub(super) fn entry(&self, index: u64) -> Result<Option<(u64, EventBody)>, LedgerError> {
+        let Some((_, entry)) = self.snapshot.decoded(index)? else { return Ok(None) };
+        Ok(match entry.body {
+            EntryBody::Event(body) if self.sought.iter().all(|each| each.is_in(&body)) => {
+                Some((entry.time_us, body))
+            }
+            _ => None,
+        })
+    }
+
+    /// The event at `index`, opened, where it meets every condition.
+    pub(super) fn event(&self, index: u64) -> Result<Option<(StoredEvent, Object)>, LedgerError> {
+        if self.entry(index)?.is_none() {
+            return Ok(None);
+        }
+        let Some(stored) = self.snapshot.event(index, self.query.access)? else { return Ok(None) };
+        let merged = stored.merged();
+        let occurred_us = occurred_us(&merged, stored.time_us);
+        if !self.query.holds_occurred(occurred_us) || !text_matches(self.query, &stored) {
+            return Ok(None);
+        }
+        Ok(Some((stored, merged)))
+    }
+}
+
 /// The candidates of a query, in its direction.
 enum Candidates {
     All,
@@ -135,7 +198,7 @@ impl Candidates {
 
 impl Query {
     /// A number that differs for queries with other conditions.
-    fn fingerprint(&self) -> u64 {
+    pub(super) fn fingerprint(&self) -> u64 {
         let conditions: Vec<_> = self.conditions.iter().map(|c| (c.facet.0, c.value.as_str())).collect();
         let described = format!(
             "{conditions:?}{:?}{:?}{:?}{:?}{:?}",
@@ -145,7 +208,15 @@ impl Query {
         digest.as_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
     }
 
-    fn is_one_source(&self) -> bool {
+    /// Whether the time bounds on the occurred clock hold for an event of that time.
+    pub(super) fn holds_occurred(&self, occurred_us: u64) -> bool {
+        self.clock == Clock::Recorded
+            || self.from_us.is_none_or(|from| occurred_us >= from)
+                && self.to_us.is_none_or(|to| occurred_us < to)
+    }
+
+    /// Whether the answer is one source's every event, so that holes in its numbering show.
+    pub(super) fn is_one_source(&self) -> bool {
         let only_source = matches!(self.conditions.as_slice(), [one] if one.facet == Facet::SOURCE);
         only_source
             && self.text.is_none()
@@ -167,7 +238,6 @@ pub fn run(ledger: &Snapshot, query: &Query) -> Result<Page, HistoryError> {
             .at(cursor.size)?
             .ok_or(CursorError::Ahead { size: cursor.size, found: ledger.size().0 })?,
     };
-    let (low, high) = bounds(&snapshot, query)?;
     let mut page = Page {
         events: Vec::new(),
         next: None,
@@ -175,28 +245,22 @@ pub fn run(ledger: &Snapshot, query: &Query) -> Result<Page, HistoryError> {
         root: snapshot.root(),
         gaps: None,
     };
-    let Some(last) = high.checked_sub(1).filter(|last| *last >= low) else { return Ok(page) };
-    let sought = sought(&snapshot, query, low, last)?;
-    let mut candidates = candidates(&snapshot, &sought)?;
+    let Some(mut scan) = Scan::open(&snapshot, query)? else { return Ok(page) };
     let mut at = match (query.order, query.cursor) {
         (_, Some(cursor)) => Some(cursor.next),
-        (Order::Ascending, None) => Some(low),
-        (Order::Descending, None) => Some(last),
+        (Order::Ascending, None) => Some(scan.low),
+        (Order::Descending, None) => Some(scan.last),
     };
     let limit = query.limit.clamp(1, PAGE_EVENTS_MAX);
     let mut opened = 0_usize;
     while let Some(from) = at {
-        let Some(index) =
-            candidates.next(query.order, from)?.filter(|index| (low..=last).contains(index))
-        else {
-            break;
-        };
+        let Some(index) = scan.candidate(from)? else { break };
         if page.events.len() >= limit || opened >= PAGE_CANDIDATES_MAX {
             page.next = Some(Cursor { size: page.size, next: index, fingerprint });
             break;
         }
         opened += 1;
-        if let Some(found) = consider(&snapshot, query, &sought, index)? {
+        if let Some(found) = scan.event(index)? {
             page.events.push(found);
         }
         at = match query.order {
@@ -212,7 +276,7 @@ pub fn run(ledger: &Snapshot, query: &Query) -> Result<Page, HistoryError> {
 
 /// The indexes `[low, high)` that can hold an answer. On the occurred clock an event is recorded at
 /// any time after it happened, but at most the largest skew any setting allows before.
-fn bounds(snapshot: &Snapshot, query: &Query) -> Result<(u64, u64), LedgerError> {
+pub(super) fn bounds(snapshot: &Snapshot, query: &Query) -> Result<(u64, u64), LedgerError> {
     let size = snapshot.size().0;
     let skew_us = SKEW_MS_MAX.saturating_mul(1000);
     let low = match (query.from_us, query.clock) {
@@ -279,36 +343,13 @@ fn candidates(snapshot: &Snapshot, sought: &[Sought]) -> Result<Candidates, Ledg
     Ok(Candidates::Indexed(Intersection::new(unions)))
 }
 
-/// The event at `index` where it meets every condition.
-fn consider(
-    snapshot: &Snapshot,
-    query: &Query,
-    sought: &[Sought],
-    index: u64,
-) -> Result<Option<(StoredEvent, Object)>, LedgerError> {
-    let Some((_, entry)) = snapshot.decoded(index)? else { return Ok(None) };
-    match &entry.body {
-        EntryBody::Event(body) if sought.iter().all(|each| each.is_in(body)) => {}
-        _ => return Ok(None),
-    }
-    let Some(stored) = snapshot.event(index, query.access)? else { return Ok(None) };
-    let merged = stored.merged();
-    if !occurred_in_view(query, &merged, stored.time_us) || !text_matches(query, &stored) {
-        return Ok(None);
-    }
-    Ok(Some((stored, merged)))
-}
-
-fn occurred_in_view(query: &Query, event: &Object, recorded_us: u64) -> bool {
-    if query.clock == Clock::Recorded || query.from_us.is_none() && query.to_us.is_none() {
-        return true;
-    }
+/// When an event says it happened, or when it was recorded where it does not say.
+pub(super) fn occurred_us(event: &Object, recorded_us: u64) -> u64 {
     let stated = event.get("time").and_then(Value::as_str).and_then(time::unix_us);
-    let occurred_us = stated.and_then(|at| u64::try_from(at).ok()).unwrap_or(recorded_us);
-    query.from_us.is_none_or(|from| occurred_us >= from) && query.to_us.is_none_or(|to| occurred_us < to)
+    stated.and_then(|at| u64::try_from(at).ok()).unwrap_or(recorded_us)
 }
 
-fn text_matches(query: &Query, stored: &StoredEvent) -> bool {
+pub(super) fn text_matches(query: &Query, stored: &StoredEvent) -> bool {
     let Some(text) = &query.text else { return true };
     let wanted = text.to_ascii_lowercase();
     stored.parts.iter().any(|part| match &part.content {

@@ -128,6 +128,13 @@ impl Ledger {
         Ok(self.shared.storage.read(&self.shared.path(relative))?)
     }
 
+    /// Wakes when there may be something new to read: entries, a published checkpoint, the end. One
+    /// task should hold it for many readers, since every commit wakes each holder.
+    #[must_use]
+    pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.shared.changes.subscribe()
+    }
+
     /// False once a write has failed.
     #[must_use]
     pub fn is_running(&self) -> bool {

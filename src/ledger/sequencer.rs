@@ -421,6 +421,7 @@ impl Sequencer {
         if group.frame.first_index / TILE_WIDTH != self.size / TILE_WIDTH {
             self.shared.grown.notify_all();
         }
+        self.shared.announce_change();
         Ok(Shown { size, root, proofs })
     }
 

@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::event::catalogue::Catalogue;
@@ -92,6 +93,8 @@ pub(crate) struct Shared {
     pub(crate) grown: Condvar,
     /// Signalled when the fold has made room in the tail.
     pub(crate) room: Condvar,
+    /// Counts up when the tail has grown, a checkpoint is published or the ledger stops.
+    pub(crate) changes: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -207,6 +210,12 @@ impl Shared {
         }
         self.grown.notify_all();
         self.room.notify_all();
+        self.announce_change();
+    }
+
+    /// Tells those who follow the ledger that there may be something new.
+    pub(crate) fn announce_change(&self) {
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// True once a write has failed.
@@ -258,6 +267,7 @@ impl Shared {
             anchor.write_durable(&anchor_file(&self.name), note.as_bytes())?;
         }
         self.published.store(Arc::new(note));
+        self.announce_change();
         Ok(())
     }
 

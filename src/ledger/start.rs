@@ -260,6 +260,7 @@ fn share(
         waiting: Mutex::new(()),
         grown: Condvar::new(),
         room: Condvar::new(),
+        changes: tokio::sync::watch::Sender::new(0),
     };
     Ok((Arc::new(shared), receiver, around.on_warning))
 }
