@@ -67,7 +67,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
     };
     let ledgers = Ledgers::open(host, &config)?;
     let listen = args.listen.clone().unwrap_or(config.listen);
-    let server = Arc::new(Server { ledgers, keys, clock });
+    let server = Arc::new(Server { ledgers, keys, clock, live: Arc::default() });
     let watched = Arc::clone(&server);
     let watch = DiskWatch { data: args.data.clone(), reserve_bytes: config.disk_reserve_bytes };
     serve(&server, &listen, &args.data, move || watch.look(&watched))?;
@@ -137,7 +137,12 @@ fn serve(
         });
         tokio::spawn(keep_last_use(Arc::clone(server)));
         let router = http::router(Arc::clone(server));
-        http::serve(listener, router, ServeOptions::default(), asked_to_end()).await?;
+        let live = Arc::clone(&server.live);
+        let end = async move {
+            asked_to_end().await;
+            live.end();
+        };
+        http::serve(listener, router, ServeOptions::default(), end).await?;
         Ok(())
     })
 }

@@ -43,6 +43,7 @@ pub const PERSON_SALT_BYTES: usize = 32;
 const HMAC_BLOCK_BYTES: usize = 64;
 
 const EVENT_KEY_LABEL: &[u8] = b"counterfoil/v1/event-key\0";
+const RAW_ID_LABEL: &[u8] = b"counterfoil/v1/raw-id\0";
 const OPEN_FACET_LABEL: &[u8] = b"counterfoil/v1/open-facet\0";
 const PERSON_FACET_SECRET_LABEL: &[u8] = b"counterfoil/v1/person-facet-secret\0";
 const PERSON_FACET_LABEL: &[u8] = b"counterfoil/v1/person-facet\0";
@@ -148,6 +149,13 @@ impl MacKey {
             &id_len,
             id.as_bytes(),
         ]))
+    }
+
+    /// Identifier of bytes that came without one, with this key as `K_event`: the same bytes get the same
+    /// one, and who lacks the key cannot test a guess at them.
+    #[must_use]
+    pub fn raw_id(&self, ledger: LedgerId, bytes: &[u8]) -> Hash {
+        Hash(self.hash(&[RAW_ID_LABEL, &ledger.0, sha256(bytes).as_bytes()]))
     }
 
     /// [`open_facet_key`] with this key as `K_read`.

@@ -69,7 +69,7 @@ pub(crate) async fn post_events(
 
 /// Bodies up to this many bytes are parsed and sealed on the async thread, where one event costs
 /// about 30 µs; larger ones go to a thread that may be kept busy.
-const INLINE_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const INLINE_BYTES_MAX: usize = 64 * 1024;
 
 async fn append(
     ledger: &Ledger,

@@ -4,6 +4,7 @@
 //! and the verifier decide. Invariants: handlers hold no state of their own; anything that may
 //! block runs off the async threads; every refusal is a problem from [`problem::TYPES`].
 
+mod add;
 mod admin;
 mod append;
 mod auth;
@@ -19,6 +20,8 @@ pub mod problem;
 mod proofs;
 mod read;
 mod serve;
+mod stream;
+mod summary;
 mod tiles;
 
 use std::sync::Arc;
@@ -39,6 +42,7 @@ use problem::Problem;
 
 pub use document::document;
 pub use serve::{ServeOptions, serve};
+pub use stream::live::Live;
 
 /// What the handlers share.
 #[derive(Debug)]
@@ -49,6 +53,8 @@ pub struct Server {
     pub keys: KeyStore,
     /// Time, for the expiry of keys.
     pub clock: Arc<dyn Clock>,
+    /// Open streams.
+    pub live: Arc<Live>,
 }
 
 /// Bytes of a request about keys, ledgers or types at most.
@@ -96,6 +102,9 @@ async fn off_thread<T: Send + 'static>(
 fn api() -> OpenApiRouter<Arc<Server>> {
     let ledger = OpenApiRouter::default()
         .routes(routes!(append::post_events, read::history))
+        .routes(routes!(add::add))
+        .routes(routes!(stream::stream))
+        .routes(routes!(summary::summary))
         .routes(routes!(read::event))
         .routes(routes!(read::receipt))
         .routes(routes!(read::entry))

@@ -98,6 +98,8 @@ written_schemas! {
     OpenedEvent;
     /// A page of history.
     HistoryPage;
+    /// Counts of events.
+    EventSummary;
     /// An inclusion proof between its roots.
     InclusionProof;
     /// A consistency proof between its roots.
@@ -147,8 +149,13 @@ problem_sets! {
         RAW_TOO_LARGE TOO_MANY_EVENTS MISSING_ATTRIBUTE INVALID_ATTRIBUTE UNKNOWN_TYPE MISSING_FIELD
         WRONG_TYPE UNKNOWN_FIELD NOT_IN_VOCABULARY SCHEMA_VIOLATION TOO_MANY_PERSONS TIME_IN_FUTURE
         TIME_TOO_OLD BATCH_REFUSED;
+    /// Of bytes without an event around them.
+    Adding: BAD_COMPRESSION MALFORMED_JSON UNSUPPORTED_MEDIA_TYPE RAW_TOO_LARGE WRONG_SOURCE CONFLICT
+        UNKNOWN_FIELD SCHEMA_VIOLATION;
     /// Of a search.
     Searching: BAD_CURSOR;
+    /// Of one more stream than there may be.
+    Streaming: OVERLOADED;
     /// Of a document that shall be verified.
     Verifying: BAD_DOCUMENT;
     /// Of a type's definition.

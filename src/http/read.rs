@@ -66,16 +66,6 @@ pub(crate) fn query(params: &Params, access: Access) -> Result<Query, Problem> {
     let facets: Vec<&'static str> = Facet::all().filter_map(Facet::name).collect();
     let known: Vec<&str> = facets.iter().copied().chain(HISTORY_PARAMETERS).collect();
     params.allow_only(&known)?;
-    let conditions = facets.iter().filter_map(|name| {
-        let facet = Facet::from_name(name)?;
-        Some(Condition { facet, value: params.get(name)?.to_owned() })
-    });
-    let conditions = conditions.collect();
-    let clock = match params.get("clock") {
-        None | Some("occurred") => Clock::Occurred,
-        Some("recorded") => Clock::Recorded,
-        Some(_) => return Err(bad("clock", "must be occurred or recorded")),
-    };
     let order = match params.get("order") {
         None | Some("desc") => Order::Descending,
         Some("asc") => Order::Ascending,
@@ -87,6 +77,20 @@ pub(crate) fn query(params: &Params, access: Access) -> Result<Query, Problem> {
             .filter(|limit| (1..=history::PAGE_EVENTS_MAX).contains(limit))
             .ok_or_else(|| bad("limit", "must be 1 to 1000"))
     })?;
+    Ok(Query { order, limit, ..conditions(params, access)? })
+}
+
+/// Reads the conditions of a search, whatever else the parameters hold.
+pub(crate) fn conditions(params: &Params, access: Access) -> Result<Query, Problem> {
+    let conditions =
+        Facet::all().filter_map(|facet| Some((facet, params.get(facet.name()?)?.to_owned())));
+    let conditions = conditions.map(|(facet, value)| Condition { facet, value });
+    let conditions = conditions.collect();
+    let clock = match params.get("clock") {
+        None | Some("occurred") => Clock::Occurred,
+        Some("recorded") => Clock::Recorded,
+        Some(_) => return Err(bad("clock", "must be occurred or recorded")),
+    };
     let cursor = params.get("cursor").map(Cursor::parse).transpose();
     let cursor = cursor.map_err(|error| Problem::new(problem::BAD_CURSOR, error.to_string()))?;
     Ok(Query {
@@ -94,8 +98,8 @@ pub(crate) fn query(params: &Params, access: Access) -> Result<Query, Problem> {
         from_us: moment(params, "from")?,
         to_us: moment(params, "to")?,
         clock,
-        order,
-        limit,
+        order: Order::default(),
+        limit: history::PAGE_EVENTS_DEFAULT,
         text: params.get("q").map(str::to_owned),
         cursor,
         access,
@@ -142,7 +146,7 @@ fn page_json(page: &Page) -> Vec<u8> {
 }
 
 /// One opened event.
-fn event_json(stored: &StoredEvent, event: &Object, out: &mut Vec<u8>) {
+pub(crate) fn event_json(stored: &StoredEvent, event: &Object, out: &mut Vec<u8>) {
     let head = format!(
         "{{\"index\":{},\"recorded_at\":\"{}\",\"leaf_hash\":\"{}\",\"event\":",
         stored.index,

@@ -159,6 +159,12 @@ impl Ledger {
         self.shared.catalogue.load_full()
     }
 
+    /// The `id` of an event that is nothing but `bytes`: the same bytes always get the same one.
+    #[must_use]
+    pub fn raw_id(&self, bytes: &[u8]) -> String {
+        format!("raw:{}", self.shared.macs.event.raw_id(self.shared.id, bytes))
+    }
+
     /// Registers a custom type in the log. Registering the same type again changes nothing; true
     /// where it is new.
     ///
