@@ -261,6 +261,7 @@ fn answers_meet_their_documented_schemas() {
         ("post", "/events?atomic=false", 200, Some(("application/cloudevents-batch+json", bad))),
         ("get", "/events", 200, None),
         ("get", "/events?source=acme/crm&limit=1", 200, None),
+        ("get", "/summary?by=type,category&bucket=month", 200, None),
         ("get", "/events/1", 200, None),
         ("get", "/events/1/receipt", 200, None),
         ("get", "/proofs/inclusion?index=1", 200, None),
