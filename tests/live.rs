@@ -365,7 +365,7 @@ fn random_event(number: u64, random: &mut Numbers) -> Value {
     let source = ["acme/crm", "acme/web", "acme/ops"][usize::try_from(random.below(3)).unwrap()];
     let subject = format!("s-{}", random.below(4));
     let categories: Vec<&str> =
-        ["contact", "location", "device"].into_iter().filter(|_| random.below(2) == 0).collect();
+        ["contact", "usage", "profile"].into_iter().filter(|_| random.below(2) == 0).collect();
     if random.below(3) == 0 {
         return json!({
             "specversion": "1.0", "id": format!("p-{number}"), "source": source, "time": time,
@@ -423,9 +423,9 @@ fn a_summary_is_what_counting_the_history_gives() {
         "",
         "&subject=s-1",
         "&source=acme/web",
-        "&type=data.accessed&category=location",
+        "&type=data.accessed&category=usage",
         "&from=2025-03-01T00:00:00Z&to=2025-09-15T12:00:00Z",
-        "&q=location",
+        "&q=usage",
         "&clock=recorded",
     ];
     let facets: [&[&str]; 5] = [&[], &["type"], &["source", "category"], &["category"], &["purpose"]];

@@ -199,13 +199,10 @@ impl Follower {
                 self.send(out).await;
                 return;
             }
-            let is_all = match self.look(&mut out).await {
-                Ok(is_all) => is_all,
-                Err(_) => {
-                    out.extend_from_slice(b"event: end\ndata: {\"reason\":\"failed\"}\n\n");
-                    self.send(out).await;
-                    return;
-                }
+            let Ok(is_all) = self.look(&mut out).await else {
+                out.extend_from_slice(b"event: end\ndata: {\"reason\":\"failed\"}\n\n");
+                self.send(out).await;
+                return;
             };
             if out.is_empty() && quiet >= CHECKS_PER_COMMENT {
                 out.extend_from_slice(b":\n\n");
@@ -262,8 +259,9 @@ impl Follower {
     async fn send(&mut self, chunk: Vec<u8>) -> bool {
         let in_time = Duration::from_secs(SLOW_READER_S);
         let was_closing = *self.closing.borrow();
+        let sending = self.sender.send(chunk.into());
         tokio::select! {
-            sent = tokio::time::timeout(in_time, self.sender.send(chunk.into())) => matches!(sent, Ok(Ok(()))),
+            sent = tokio::time::timeout(in_time, sending) => matches!(sent, Ok(Ok(()))),
             // The last message is tried for as long as the server waits for its streams.
             _ = self.closing.changed(), if !was_closing => false,
         }
