@@ -89,8 +89,8 @@ impl Stream {
                 for line in block.lines() {
                     match line.split_once(": ") {
                         Some(("id", id)) => message.id = Some(id.parse().unwrap()),
-                        Some(("event", event)) => message.event = event.to_owned(),
-                        Some(("data", data)) => message.data = data.to_owned(),
+                        Some(("event", event)) => event.clone_into(&mut message.event),
+                        Some(("data", data)) => data.clone_into(&mut message.data),
                         _ => {}
                     }
                 }
@@ -443,10 +443,12 @@ fn a_summary_is_what_counting_the_history_gives() {
                 }
                 let mut query = format!("?limit=1000{conditions}");
                 if !facets.is_empty() {
-                    query += &format!("&by={}", facets.join(","));
+                    query.push_str("&by=");
+                    query.push_str(&facets.join(","));
                 }
                 if !bucket.is_empty() {
-                    query += &format!("&bucket={bucket}");
+                    query.push_str("&bucket=");
+                    query.push_str(bucket);
                 }
                 let answer = client.get(&format!("{MAIN}/summary{query}")).expect_status(200).json();
                 let groups = answer["groups"].as_array().unwrap().iter().map(|group| {
@@ -488,7 +490,7 @@ fn product(event: &Value, facets: &[&str]) -> Vec<Vec<Option<String>>> {
         before
             .iter()
             .flat_map(|head| {
-                values.iter().map(move |value| [head.as_slice(), &[value.clone()]].concat())
+                values.iter().map(move |value| [head.as_slice(), std::slice::from_ref(value)].concat())
             })
             .collect()
     })

@@ -21,7 +21,7 @@ use crate::ledger::Ledger;
 use super::append::{INLINE_BYTES_MAX, of_append, of_ledger};
 use super::auth::Action;
 use super::keys::KeyRecord;
-use super::openapi::{Adding, InLedger, Keyed, Writing};
+use super::openapi::{AddingBytes, InLedger, Keyed, Writing};
 use super::params::{Params, Path};
 use super::problem::{self, Problem};
 use super::{Server, body, enter, off_thread};
@@ -51,7 +51,7 @@ const RAW_MEDIA_TYPE: &str = "application/octet-stream";
 #[utoipa::path(post, path = "/add", operation_id = "add_bytes", tag = "events",
     request_body(content((Vec<u8> = "application/octet-stream"))),
     responses((status = 200, description = "The decimal index of the event, durable", body = String,
-        content_type = "text/plain"), Keyed, InLedger, Adding, Writing),
+        content_type = "text/plain"), Keyed, InLedger, AddingBytes, Writing),
     security(("key" = [])))]
 pub(crate) async fn add(
     State(server): State<Arc<Server>>,

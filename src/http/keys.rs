@@ -271,14 +271,6 @@ impl KeyStore {
         Ok(())
     }
 
-    /// Whether the key of this id is still good at `now_s` (Unix seconds): for answers that go on.
-    #[must_use]
-    pub fn is_good(&self, id: &str, now_s: u64) -> bool {
-        self.records.load().get(id).is_some_and(|record| {
-            !record.revoked && record.expires_at_s.is_none_or(|expires| now_s < expires)
-        })
-    }
-
     /// The key behind a `cf_<id>_<secret>` text, where it is good at `now_s` (Unix seconds).
     ///
     /// # Errors

@@ -229,10 +229,11 @@ impl Follower {
         let now_s = self.server.clock.now_us() / 1_000_000;
         if *self.closing.borrow() || !self.ledger.is_running() {
             Some("closing")
-        } else if !self.server.keys.is_good(&self.key.id, now_s) {
-            Some("key")
         } else {
-            None
+            let key = self.server.keys.get(&self.key.id).filter(|key| key.is_live(now_s));
+            let same =
+                key.is_some_and(|key| (key.role, &key.ledgers) == (self.key.role, &self.key.ledgers));
+            (!same).then_some("key")
         }
     }
 
