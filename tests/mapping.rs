@@ -25,6 +25,14 @@ use counterfoil::event::mapping::{
 };
 use counterfoil::event::parts::{SplitEvent, merge, split};
 
+#[path = "mapping/docs.rs"]
+mod docs;
+#[path = "mapping/products.rs"]
+mod products;
+#[path = "mapping/published.rs"]
+mod published;
+
+const ALL: &str = "all";
 const GENERIC: &str = "generic";
 const CLOUDTRAIL: &str = "cloudtrail";
 
@@ -60,92 +68,6 @@ fn data<'a>(mapped: &'a Mapped, field: &str) -> Option<&'a str> {
 }
 
 #[test]
-fn every_published_line_maps_and_keeps_its_bytes() {
-    for mapping in [builtin(GENERIC), builtin(CLOUDTRAIL)] {
-        let mut counts: BTreeMap<(&str, String), usize> = BTreeMap::new();
-        for (file, bytes) in files() {
-            for Piece { line, bytes: original } in pieces(&bytes) {
-                for result in mapping.map_line(original) {
-                    let mapped = result.unwrap_or_else(|refusal| panic!("{file}:{line}: {refusal}"));
-                    check_bytes(&mapped, original, &format!("{file}:{line}"));
-                    *counts.entry((mapped.class.name(), mapped.event.type_name)).or_default() += 1;
-                }
-            }
-        }
-        let total: usize = counts.values().sum();
-        println!("{}: {total} events {counts:#?}", mapping.name());
-        let of = |class: &str, name: &str| counts.get(&(class, name.to_owned())).copied().unwrap_or(0);
-        if mapping.name() == CLOUDTRAIL {
-            assert!(of("mapped", "data.accessed") > 300, "{counts:#?}");
-            assert!(of("mapped", "data.transferred") > 20, "{counts:#?}");
-            assert!(of("mapped", "data.deleted") > 10, "{counts:#?}");
-            assert!(of("custom", "x-aws.cloudtrail") > 200, "{counts:#?}");
-        } else {
-            assert_eq!((total, of("custom", "x-import")), (5184, 5184), "{counts:#?}");
-        }
-    }
-}
-
-fn check_bytes(mapped: &Mapped, original: &[u8], place: &str) {
-    let raw = mapped.event.raw.as_ref().unwrap_or_else(|| panic!("{place} has no attachment"));
-    assert_eq!(raw.content_type, "application/json", "{place}");
-    assert_eq!(mapped.event.id, id(&raw.bytes), "{place}");
-    assert!(mapped.event.source.starts_with("import/"), "{place}");
-    assert!(
-        raw.bytes == original || contains(original, &raw.bytes),
-        "{place}: the attachment is no slice"
-    );
-}
-
-/// The built-in catalogue with the types the mapping declares.
-fn catalogue(mapping: &Mapping) -> Catalogue {
-    mapping.custom_types().fold(Catalogue::builtin().unwrap(), |catalogue, custom| {
-        assert_eq!(CustomType::from_value(&custom.to_value()).as_ref(), Ok(custom));
-        catalogue.with_custom(custom.clone()).unwrap()
-    })
-}
-
-#[test]
-fn every_mapped_event_is_one_the_ledger_takes() {
-    for mapping in [builtin(GENERIC), builtin(CLOUDTRAIL)] {
-        let catalogue = catalogue(&mapping);
-        let mut persons: BTreeMap<&str, usize> = BTreeMap::new();
-        for (file, bytes) in files() {
-            for Piece { line, bytes } in pieces(&bytes) {
-                for mapped in mapping.map_line(bytes).into_iter().map(Result::unwrap) {
-                    let split = split(&mapped.event, &catalogue);
-                    let split = split.unwrap_or_else(|error| panic!("{file}:{line}: {error}"));
-                    check_parts(&split, &catalogue, &format!("{file}:{line}"));
-                    for person in &split.persons {
-                        *persons.entry(person.namespace.name().unwrap()).or_default() += 1;
-                    }
-                }
-            }
-        }
-        assert!(persons["actor"] > 1000, "{}: {persons:?}", mapping.name());
-        assert_eq!(persons.contains_key("account"), mapping.name() == CLOUDTRAIL, "{persons:?}");
-    }
-}
-
-/// Nobody's part holds nothing of the record but what was declared open, and the attachment is whole
-/// and belongs to everyone the event names.
-fn check_parts(found: &SplitEvent, catalogue: &Catalogue, place: &str) {
-    let part = |role: Role| found.parts.iter().find(|part| part.role == role);
-    let raw = part(Role::RAW).unwrap_or_else(|| panic!("{place}: the attachment is a part"));
-    assert_eq!(raw.owners.len(), found.persons.len(), "{place}");
-    let bodies = found.parts.iter().map(|part| (part.role, part.body.as_slice()));
-    let whole = Value::Object(merge(bodies).unwrap()).to_canonical();
-    let again = parse_structured(&whole).unwrap_or_else(|error| panic!("{place}: {error}"));
-    assert!(split(&again, catalogue).as_ref() == Ok(found), "{place}: its parts make another event");
-    let open = part(Role::OPEN).unwrap_or_else(|| panic!("{place}: there is an open part"));
-    // The publishers of one record put this word in place of actor and region alike.
-    for person in found.persons.iter().filter(|person| person.id != "redacted") {
-        let quoted = Value::from(person.id.as_str()).to_canonical();
-        assert!(!contains(&open.body, &quoted), "{place}: the open part names a person");
-    }
-}
-
-#[test]
 fn what_passes_as_an_event_is_what_the_catalogue_knows() {
     let catalogue = Catalogue::builtin().unwrap();
     let mapping = builtin(GENERIC);
@@ -155,7 +77,7 @@ fn what_passes_as_an_event_is_what_the_catalogue_knows() {
         let passed = one(&mapping, &line).class == Class::Passed;
         assert_eq!(passed, catalogue.class(&name).is_some(), "{name}");
     }
-    for mapping in [builtin(GENERIC), builtin(CLOUDTRAIL)] {
+    for mapping in [builtin(ALL), builtin(CLOUDTRAIL)] {
         assert!(mapping.mapped_types().all(|name| catalogue.class(name).is_some()));
     }
 }
@@ -322,25 +244,38 @@ fn generic_lines_tell_time_actor_and_subject_where_they_name_them() {
 }
 
 #[test]
-fn refusals_say_where_and_never_what() {
-    let mapping = builtin(GENERIC);
-    let input = b"{\"ok\":1}\nsecret-value\n\n[1]\n{\"a\":\"\xff\"}\n7\n";
-    let refused: Vec<_> = pieces(input)
+fn what_is_no_record_is_kept_and_told() {
+    let mapping = builtin(ALL);
+    let input = b"{\"ok\":1}\nsecret-value\n\n[1]\n{\"a\":\"\xff\"}\n7\nzero\0byte\n";
+    let found: Vec<_> = pieces(input)
         .flat_map(|piece| {
             mapping.map_line(piece.bytes).into_iter().map(move |result| (piece.line, result))
         })
-        .filter_map(|(line, result)| result.err().map(|refusal| (line, refusal)))
         .collect();
+    assert_eq!(found.last().unwrap(), &(7, Err(Refusal::NotText { offset: 4 })));
+    let kept: Vec<_> = found
+        .iter()
+        .filter_map(|(line, result)| Some((*line, result.as_ref().ok()?)))
+        .map(|(line, mapped)| {
+            let raw = mapped.event.raw.as_ref().unwrap();
+            assert!(mapped.unmapped && mapped.event.data.is_empty(), "{line}");
+            assert_eq!((mapped.event.type_name.as_str(), &*mapped.mapping), ("x-import", GENERIC));
+            (line, mapped.note.clone().unwrap(), raw.content_type.clone(), raw.bytes.len())
+        })
+        .collect();
+    let json = "application/json";
     let expected = [
-        (2, Refusal::NotJson { offset: 0 }),
-        (4, Refusal::NotAnObject),
-        (5, Refusal::NotJson { offset: 6 }),
-        (6, Refusal::NotAnObject),
-    ];
-    assert_eq!(refused, expected);
-    assert!(refused.iter().all(|(_, refusal)| !refusal.to_string().contains("secret")));
+        (1, "no mapping knows this record", json, 8),
+        (2, "not JSON from byte 0 on", "text/plain; charset=utf-8", 12),
+        (4, "not a JSON object", json, 3),
+        (5, "not JSON from byte 6 on", "application/octet-stream", 9),
+        (6, "not a JSON object", json, 1),
+    ]
+    .map(|(line, note, content_type, length)| (line, note.to_owned(), content_type.to_owned(), length));
+    assert_eq!(kept, expected);
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(128), "]".repeat(128));
-    assert_eq!(mapping.map(deep.as_bytes()), Err(Refusal::TooDeep { limit: 128 }));
+    let mapped = mapping.map(deep.as_bytes()).unwrap();
+    assert_eq!(mapped.note.as_deref(), Some("nested deeper than 128"));
 }
 
 #[test]
@@ -379,6 +314,15 @@ fn mapping_files_are_read_strictly() {
         ),
         (&format!("{good}\n[[rule]]\ndata={{a='b'}}"), "a rule without type"),
         (&format!("{good}\n[[rules]]\n"), "not a mapping file"),
+        (&format!("{good}[custom.data]\na='b'\n").replace("schema='{}'\n", ""), "`a` is filled"),
+        (
+            &good.replace("[custom]", "unwrap=['a[b=c]']\n[custom]"),
+            "line 3: `a[b=c]` cannot be unwrapped",
+        ),
+        (
+            &good.replace("[custom]", "accept=[{any=[{path='a'}]}]\n[custom]"),
+            "line 3: a condition must say exactly one thing",
+        ),
         (&good.replace("import/n", ""), "1 to 256 characters"),
         (&good.replace("{}", "{"), "schema is not JSON"),
         (&format!("{good}\n[custom.fields]\na={{facet='b'}}"), "the custom type: "),
@@ -388,5 +332,7 @@ fn mapping_files_are_read_strictly() {
     }
     let error = Mapping::builtin("other").unwrap_err();
     assert_eq!(error, MappingError::UnknownBuiltin("other".to_owned()));
-    assert_eq!(Mapping::builtins().collect::<Vec<_>>(), [GENERIC, CLOUDTRAIL]);
+    let located =
+        Mapping::parse(&format!("{good}\n[[rule]]\ntype='t'\nwhen=[{{path='a..b',exists=true}}]"));
+    assert!(located.unwrap_err().to_string().starts_with("line 8: `a..b` is not a path"));
 }

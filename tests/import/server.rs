@@ -156,6 +156,13 @@ pub(crate) fn import(url: &str, key: &Path, args: &[&str], files: &[&Path], stdi
     }
 }
 
+/// Explains files, without a server; says what was printed and the exit code.
+pub(crate) fn explain(args: &[&str], files: &[&Path]) -> (i32, String) {
+    let output = binary().args(["import", "--explain"]).args(args).args(files).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    (output.status.code().unwrap(), text + &String::from_utf8(output.stderr).unwrap())
+}
+
 /// What an import said.
 #[derive(Debug)]
 pub(crate) struct Import {

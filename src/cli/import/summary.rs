@@ -2,10 +2,12 @@
 //!
 //! In scope: counts by file, type and problem, and how they are told. Out of scope: sending.
 //! Invariants: every record is counted once, as appended, already there or refused, unless the
-//! server failed before it was sent; nothing here holds a value of a record.
+//! server failed before it was sent; records that no mapping could read are listed though they are in the
+//! ledger; nothing here holds a value of a record.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -14,6 +16,15 @@ use crate::event::mapping::{Class, Mapped};
 
 /// Refusals that are listed one by one; further ones are only counted.
 const REFUSALS_LISTED_MAX: usize = 1_000;
+
+/// Records that no mapping could read that are listed; further ones are only counted.
+const UNMAPPED_LISTED_MAX: usize = 1_000;
+
+/// Those of them that a person is told one by one.
+const UNMAPPED_TOLD_MAX: usize = 10;
+
+/// The code of an event whose id is taken by one with other content.
+const CONFLICT: &str = "conflict";
 
 /// Where a record was read.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +68,11 @@ pub(super) struct Summary {
     codes: BTreeMap<String, u64>,
     notes: BTreeMap<String, u64>,
     refusals: Vec<Value>,
+    mappings: BTreeMap<Arc<str>, u64>,
+    unmapped: Vec<Value>,
+    unmapped_count: u64,
+    /// Records that an earlier import recorded under another reading.
+    read_differently: u64,
     unreadable: Vec<String>,
     /// Events kept without the time their record claims, since that is in the future.
     untimed: u64,
@@ -74,7 +90,20 @@ impl Summary {
     }
 
     /// A record was mapped.
-    pub(super) fn mapped(&mut self, mapped: &Mapped) {
+    pub(super) fn mapped(&mut self, place: &Place, mapped: &Mapped) {
+        *self.mappings.entry(Arc::clone(&mapped.mapping)).or_default() += 1;
+        if mapped.unmapped {
+            self.unmapped_count += 1;
+            let file = self.files.get(place.file).map_or("", |(file, _, _)| file);
+            let mut each = json!({ "file": file, "line": place.line, "mapping": &*mapped.mapping,
+                "reason": mapped.note.as_deref().unwrap_or("") });
+            if let (Some(record), Some(members)) = (place.record, each.as_object_mut()) {
+                members.insert("record".to_owned(), json!(record));
+            }
+            if self.unmapped.len() < UNMAPPED_LISTED_MAX {
+                self.unmapped.push(each);
+            }
+        }
         if let Some(note) = &mapped.note {
             *self.notes.entry(note.clone()).or_default() += 1;
         }
@@ -93,13 +122,20 @@ impl Summary {
         }
     }
 
-    /// An event was refused by the server. Returns what to say, while refusals are still listed.
+    /// An event was refused by the server. Returns what to say, while refusals are still listed. A
+    /// conflict about a record's event means that the record is there, read differently then: by another
+    /// mapping of the same source, or an older version of it.
     pub(super) fn refused_as(
         &mut self,
         place: &Place,
         (class, type_name): (Class, &str),
         (code, detail): (&str, &str),
     ) -> Option<String> {
+        if code == CONFLICT && class != Class::Passed {
+            self.read_differently += 1;
+            self.ended(place, class, type_name, End::Replayed);
+            return None;
+        }
         let of_type = self.types.entry((class, type_name.to_owned())).or_default();
         of_type.records += 1;
         of_type.refused += 1;
@@ -165,6 +201,16 @@ impl Summary {
             let stored = counts.appended + counts.replayed;
             eprintln!("  {:<7} {type_name}: {stored}", class.name());
         }
+        for (mapping, count) in &self.mappings {
+            eprintln!("  read by {mapping}: {count}");
+        }
+        if self.read_differently > 0 {
+            eprintln!(
+                "{} records were already there under another reading, which stands",
+                self.read_differently
+            );
+        }
+        self.print_unmapped();
         if self.untimed > 0 {
             eprintln!(
                 "{} records say they happen in the future; they are kept without a time of their own",
@@ -173,6 +219,24 @@ impl Summary {
         }
         for (code, count) in &self.codes {
             eprintln!("  refused {code}: {count}{}", remedy(code));
+        }
+    }
+
+    fn print_unmapped(&self) {
+        if self.unmapped_count == 0 {
+            return;
+        }
+        eprintln!(
+            "{} records fit no mapping; they are kept with their original bytes:",
+            self.unmapped_count
+        );
+        for each in self.unmapped.iter().take(UNMAPPED_TOLD_MAX) {
+            let text = |key: &str| each[key].as_str().unwrap_or_default();
+            let record = each.get("record").map_or(String::new(), |at| format!(": record {at}"));
+            eprintln!("  {}:{}{record}: {}", text("file"), each["line"], text("reason"));
+        }
+        if self.unmapped_count > UNMAPPED_TOLD_MAX as u64 {
+            eprintln!("  … --json lists the first {UNMAPPED_LISTED_MAX}; --explain says why");
         }
     }
 
@@ -190,6 +254,11 @@ impl Summary {
         let rest = json!({
             "complete": self.is_whole() && failure.is_none(),
             "without_time": self.untimed,
+            "read_differently": self.read_differently,
+            "mappings": self.mappings.iter().map(|(name, count)| (name.to_string(), json!(count)))
+                .collect::<serde_json::Map<_, _>>(),
+            "unmapped": self.unmapped_count,
+            "unmapped_records": self.unmapped,
             "files": files.collect::<Vec<_>>(),
             "types": types.collect::<Vec<_>>(),
             "refused_by_code": self.codes,
@@ -213,11 +282,14 @@ fn remedy(code: &str) -> &'static str {
     match code {
         "unknown-type" => {
             "\n    An admin key registers a mapping's types: \
-             `counterfoil import --map MAP --key-file ADMIN.key /dev/null`"
+             `counterfoil import --map all --key-file ADMIN.key /dev/null` (or --map MAP)"
         }
-        "conflict" => {
-            "\n    Recorded before with other content, perhaps by an older mapping; that stands"
+        "conflict" => "\n    The id is taken by an event with other content, which stands",
+        "raw-too-large" => {
+            "\n    A record has at most 1 MiB, a document 64 MiB: split documents, and keep larger\n    \
+             records elsewhere and append an event whose evidence names their hash"
         }
+        "malformed-json" => "\n    Bytes that are no text: name the right file, decompressed or as gzip",
         "wrong-source" => {
             "\n    The key is for other sources; a mapping file says under which its events go"
         }

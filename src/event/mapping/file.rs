@@ -1,96 +1,108 @@
 //! A mapping file as it is written: TOML, read strictly and compiled into [`super::rules`].
 //!
-//! In scope: the file's grammar and what is wrong with one. Out of scope: applying it. The grammar is
-//! explained in `docs/mappings.md`, and by `src/catalogue/mappings/cloudtrail.toml`, which uses all of it.
+//! In scope: the file's grammar and what is wrong with one. Out of scope: applying it; the grammar's
+//! description ([`super::grammar`], printed in `docs/mappings.md`).
 //!
-//! Invariant: a name that a file mentions (table, value, path) resolves when it is read, never later.
+//! Invariants: a name that a file mentions (table, value, path) resolves when it is read, never later;
+//! what is wrong is told with its line.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use toml::Spanned;
 
-use super::path::Path;
-use super::rules::{Condition, Field, Pass, Rule, Source, Table, Test, TimeFormat, TimeSource};
-use crate::event::custom::{CustomError, CustomType};
+use super::error::MappingError;
+use super::path::{Path, Step};
+use super::rules::{Condition, Field, Pass, Rule, Source, Spelling, Table, Test};
+use super::times::{TimeFormat, TimeSource};
+use super::unwrap::Unwrap;
+use crate::event::custom::CustomType;
 use crate::event::json::{self, JsonLimits, Object, Value};
 use crate::event::limits::{DEPTH_MAX, EVENT_BYTES_MAX, SOURCE_CHARS_MAX};
 
-/// A mapping file was refused. What it names comes from the file, which the operator wrote.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum MappingError {
-    /// Not TOML, or not a mapping: a key that is unknown, missing or of the wrong type.
-    #[error("not a mapping file: {0}")]
-    Syntax(String),
-    /// No mapping of this name is built in.
-    #[error("no built-in mapping is called `{0}`")]
-    UnknownBuiltin(String),
-    /// A path is not one.
-    #[error("`{0}` is not a path")]
-    Path(String),
-    /// A table or value is mentioned and not defined.
-    #[error("`{0}` is not defined in this file")]
-    Undefined(String),
-    /// A value, condition or rule says nothing, or two things at once.
-    #[error("{0} must say exactly one thing")]
-    Ambiguous(&'static str),
-    /// The envelope's source is empty or too long.
-    #[error("the source must have 1 to {max} characters")]
-    Source {
-        /// The limit.
-        max: usize,
-    },
-    /// The custom type's schema is not JSON.
-    #[error("the custom type's schema is not JSON")]
-    Schema,
-    /// The custom type's fields are refused.
-    #[error("the custom type: {0}")]
-    Custom(CustomError),
-}
+/// Characters of a custom type's field in a schema that is not written out: a value and its prefix.
+const FIELD_CHARS_MAX: u32 = 1024;
 
 /// A mapping file, compiled.
 #[derive(Debug)]
 pub(super) struct Compiled {
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
+    pub(super) title: String,
+    pub(super) rank: u32,
     pub(super) source: String,
-    pub(super) unwrap: Vec<Path>,
+    pub(super) spelling: Spelling,
+    pub(super) unwrap: Vec<Unwrap>,
+    pub(super) within: Vec<Path>,
     pub(super) accept: Vec<Condition>,
     pub(super) pass: Option<Pass>,
     pub(super) time: Vec<TimeSource>,
     pub(super) resource: Option<Source>,
+    pub(super) correlation: Option<Source>,
+    pub(super) trace: Option<Trace>,
     pub(super) rules: Vec<Rule>,
     pub(super) custom: CustomType,
     pub(super) custom_fields: Vec<Field>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileForm {
-    name: String,
-    source: String,
-    #[serde(default)]
-    unwrap: Vec<String>,
-    #[serde(default)]
-    accept: Vec<ConditionForm>,
-    pass: Option<PassForm>,
-    #[serde(default)]
-    time: Vec<TimeForm>,
-    resource: Option<ValueForm>,
-    #[serde(default)]
-    tables: BTreeMap<String, BTreeMap<String, String>>,
-    #[serde(default)]
-    values: BTreeMap<String, ValueForm>,
-    #[serde(default)]
-    rule: Vec<RuleForm>,
-    custom: CustomForm,
+/// Where a W3C trace context is made from.
+#[derive(Debug)]
+pub(super) struct Trace {
+    pub(super) trace_id: Path,
+    pub(super) span_id: Path,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PassForm {
+pub(super) struct FileForm {
+    name: String,
+    #[serde(default)]
+    title: String,
+    #[serde(default)]
+    rank: u32,
+    source: Spanned<String>,
+    #[serde(default)]
+    any_spelling: bool,
+    #[serde(default)]
+    unwrap: Vec<Spanned<UnwrapForm>>,
+    #[serde(default)]
+    within: Vec<Spanned<String>>,
+    #[serde(default)]
+    accept: Vec<Spanned<ConditionForm>>,
+    pass: Option<PassForm>,
+    #[serde(default)]
+    time: Vec<Spanned<TimeForm>>,
+    resource: Option<Spanned<ValueForm>>,
+    correlation: Option<Spanned<ValueForm>>,
+    trace: Option<Spanned<TraceForm>>,
+    #[serde(default)]
+    tables: BTreeMap<String, BTreeMap<String, String>>,
+    #[serde(default)]
+    values: BTreeMap<String, Spanned<ValueForm>>,
+    #[serde(default)]
+    rule: Vec<Spanned<RuleForm>>,
+    custom: Spanned<CustomForm>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PassForm {
     types: Vec<String>,
     prefix: String,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum UnwrapForm {
+    Slice(String),
+    Other(UnwrapTable),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UnwrapTable {
+    path: String,
+    keep: bool,
 }
 
 #[derive(Deserialize)]
@@ -102,20 +114,31 @@ enum TimeForm {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct TimeTable {
+pub(super) struct TimeTable {
     path: String,
     format: TimeFormat,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ConditionForm {
-    path: String,
+pub(super) struct TraceForm {
+    trace_id: String,
+    span_id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConditionForm {
+    path: Option<String>,
+    value: Option<String>,
     exists: Option<bool>,
     equals: Option<Scalar>,
     one_of: Option<Vec<String>>,
     prefix: Option<Vec<String>>,
     suffix: Option<Vec<String>>,
+    all: Option<Vec<ConditionForm>>,
+    any: Option<Vec<ConditionForm>>,
+    none: Option<Vec<ConditionForm>>,
 }
 
 #[derive(Deserialize)]
@@ -137,7 +160,7 @@ enum ValueForm {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ValueTable {
+pub(super) struct ValueTable {
     path: Option<String>,
     value: Option<String>,
     first: Option<Vec<ValueForm>>,
@@ -149,137 +172,197 @@ struct ValueTable {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RuleForm {
+pub(super) struct RuleForm {
     r#type: Option<String>,
     #[serde(default)]
-    when: Vec<ConditionForm>,
+    when: Vec<Spanned<ConditionForm>>,
     #[serde(default)]
-    any: Vec<ConditionForm>,
+    any: Vec<Spanned<ConditionForm>>,
     #[serde(default)]
-    data: BTreeMap<String, ValueForm>,
+    data: BTreeMap<String, Spanned<ValueForm>>,
     #[serde(default)]
-    optional: BTreeMap<String, ValueForm>,
+    optional: BTreeMap<String, Spanned<ValueForm>>,
     note: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct CustomForm {
+pub(super) struct CustomForm {
     r#type: String,
-    schema: String,
+    schema: Option<String>,
     #[serde(default)]
     fields: BTreeMap<String, BTreeMap<String, String>>,
     #[serde(default)]
-    data: BTreeMap<String, ValueForm>,
+    data: BTreeMap<String, Spanned<ValueForm>>,
 }
 
 /// Reads and compiles a mapping file.
 pub(super) fn compile(toml: &str) -> Result<Compiled, MappingError> {
     let form: FileForm =
         toml::from_str(toml).map_err(|error| MappingError::Syntax(error.to_string()))?;
-    let source_length = form.source.chars().count();
-    if source_length == 0 || source_length > SOURCE_CHARS_MAX {
-        return Err(MappingError::Source { max: SOURCE_CHARS_MAX });
-    }
-    let tables = form.tables.into_iter().map(|(name, table)| (name, Arc::new(table))).collect();
-    let mut names = Names { tables, values: BTreeMap::new() };
+    let spelling = Spelling { any: form.any_spelling };
+    let fold = |table: BTreeMap<String, String>| {
+        table.into_iter().map(|(from, to)| (spelling.fold(&from).into_owned(), to)).collect::<Table>()
+    };
+    let tables = form.tables.into_iter().map(|(name, table)| (name, Arc::new(fold(table)))).collect();
+    let mut scope = Scope { toml, spelling, tables, values: BTreeMap::new() };
+    let source = scope.spanned(form.source, |_, source| {
+        let length = source.chars().count();
+        let fits = (1..=SOURCE_CHARS_MAX).contains(&length);
+        if fits { Ok(source) } else { Err(MappingError::Source { max: SOURCE_CHARS_MAX }) }
+    })?;
     for (name, value) in form.values {
-        let value = names.source(value)?;
-        names.values.insert(name, value);
+        let value = scope.spanned(value, Scope::source)?;
+        scope.values.insert(name, value);
+    }
+    let custom_line = scope.line(form.custom.span().start);
+    let custom = form.custom.into_inner();
+    let undeclared = custom.data.keys().find(|name| !custom.fields.contains_key(*name));
+    if let (Some(name), None) = (undeclared, &custom.schema) {
+        return Err(MappingError::Undeclared(name.clone()).at(custom_line));
     }
     Ok(Compiled {
-        name: form.name,
-        source: form.source,
-        unwrap: form.unwrap.iter().map(|path| parse_path(path)).collect::<Result<_, _>>()?,
-        accept: conditions(form.accept)?,
+        name: form.name.into(),
+        title: form.title,
+        rank: form.rank,
+        source,
+        spelling,
+        unwrap: scope.each(form.unwrap, Scope::unwrap)?,
+        within: scope.each(form.within, |scope, path| scope.path(&path))?,
+        accept: scope.each(form.accept, Scope::condition)?,
         pass: form
             .pass
             .map(|pass| Pass { types: pass.types.into_iter().collect(), prefix: pass.prefix }),
-        time: form.time.into_iter().map(time_source).collect::<Result<_, _>>()?,
-        resource: form.resource.map(|value| names.source(value)).transpose()?,
-        rules: form.rule.into_iter().map(|rule| names.rule(rule)).collect::<Result<_, _>>()?,
-        custom_fields: names.fields(form.custom.data)?,
-        custom: custom_type(&form.custom.r#type, &form.custom.schema, form.custom.fields)?,
+        time: scope.each(form.time, Scope::time)?,
+        resource: form.resource.map(|value| scope.spanned(value, Scope::source)).transpose()?,
+        correlation: form.correlation.map(|value| scope.spanned(value, Scope::source)).transpose()?,
+        trace: form.trace.map(|trace| scope.spanned(trace, Scope::trace)).transpose()?,
+        rules: form.rule.into_iter().map(|rule| scope.rule(rule)).collect::<Result<_, _>>()?,
+        custom_fields: scope.fields(custom.data)?,
+        custom: custom_type(&custom.r#type, custom.schema.as_deref(), custom.fields)
+            .map_err(|error| error.at(custom_line))?,
     })
 }
 
-fn parse_path(text: &str) -> Result<Path, MappingError> {
-    Path::parse(text).ok_or_else(|| MappingError::Path(text.to_owned()))
-}
-
-fn time_source(form: TimeForm) -> Result<TimeSource, MappingError> {
-    let (path, format) = match form {
-        TimeForm::Rfc3339(path) => (path, TimeFormat::Rfc3339),
-        TimeForm::Other(TimeTable { path, format }) => (path, format),
-    };
-    Ok(TimeSource { path: parse_path(&path)?, format })
-}
-
-fn conditions(forms: Vec<ConditionForm>) -> Result<Vec<Condition>, MappingError> {
-    forms.into_iter().map(condition).collect()
-}
-
-fn condition(form: ConditionForm) -> Result<Condition, MappingError> {
-    let equals = form.equals.map(|scalar| match scalar {
-        Scalar::Text(text) => Test::OneOf([text].into()),
-        Scalar::Bool(flag) => Test::OneOf([flag.to_string()].into()),
-        Scalar::Integer(number) => Test::OneOf([number.to_string()].into()),
-    });
-    let tests = [
-        form.exists.map(Test::Exists),
-        equals,
-        form.one_of.map(|texts| Test::OneOf(texts.into_iter().collect())),
-        form.prefix.map(Test::Prefix),
-        form.suffix.map(Test::Suffix),
-    ];
-    let mut tests = tests.into_iter().flatten();
-    match (tests.next(), tests.next()) {
-        (Some(test), None) => Ok(Condition { path: parse_path(&form.path)?, test }),
-        _ => Err(MappingError::Ambiguous("a condition")),
-    }
-}
-
-fn custom_type(
-    name: &str,
-    schema: &str,
-    fields: BTreeMap<String, BTreeMap<String, String>>,
-) -> Result<CustomType, MappingError> {
-    let limits = JsonLimits { depth_max: DEPTH_MAX, bytes_max: EVENT_BYTES_MAX };
-    let schema = json::parse(schema.as_bytes(), &limits).map_err(|_| MappingError::Schema)?;
-    let text = |(key, text): (String, String)| (key, Value::String(text));
-    let field = |(name, field): (String, BTreeMap<_, _>)| {
-        (name, Value::Object(field.into_iter().map(text).collect()))
-    };
-    let mut registration = Object::new();
-    registration.insert("name", name);
-    registration.insert("schema", schema);
-    registration.insert("fields", fields.into_iter().map(field).collect::<Object>());
-    CustomType::from_value(&Value::Object(registration)).map_err(MappingError::Custom)
-}
-
-/// What a file defines for use by name.
-struct Names {
+/// What a file defines for use by name, and how it compares texts.
+struct Scope<'t> {
+    toml: &'t str,
+    spelling: Spelling,
     tables: BTreeMap<String, Arc<Table>>,
     values: BTreeMap<String, Source>,
 }
 
-impl Names {
-    fn rule(&self, form: RuleForm) -> Result<Rule, MappingError> {
+impl Scope<'_> {
+    /// The line of a byte, from 1.
+    fn line(&self, byte: usize) -> usize {
+        let before = self.toml.as_bytes().iter().take(byte);
+        before.filter(|b| **b == b'\n').count() + 1
+    }
+
+    /// Compiles something, and tells where it stands if it is wrong.
+    fn spanned<F, R>(
+        &self,
+        form: Spanned<F>,
+        compile: impl FnOnce(&Self, F) -> Result<R, MappingError>,
+    ) -> Result<R, MappingError> {
+        let start = form.span().start;
+        compile(self, form.into_inner()).map_err(|error| error.at(self.line(start)))
+    }
+
+    fn each<F, R>(
+        &self,
+        forms: Vec<Spanned<F>>,
+        compile: impl Fn(&Self, F) -> Result<R, MappingError>,
+    ) -> Result<Vec<R>, MappingError> {
+        forms.into_iter().map(|form| self.spanned(form, &compile)).collect()
+    }
+
+    fn path(&self, text: &str) -> Result<Path, MappingError> {
+        Path::parse(text, self.spelling.any).ok_or_else(|| MappingError::Path(text.to_owned()))
+    }
+
+    fn unwrap(&self, form: UnwrapForm) -> Result<Unwrap, MappingError> {
+        let (text, keep) = match form {
+            UnwrapForm::Slice(path) => (path, false),
+            UnwrapForm::Other(UnwrapTable { path, keep }) => (path, keep),
+        };
+        let path = self.path(&text)?;
+        if path.steps.iter().any(|step| matches!(step, Step::Where(..))) {
+            return Err(MappingError::Unwrap(text));
+        }
+        Ok(Unwrap { path, any_spelling: self.spelling.any, keep })
+    }
+
+    fn time(&self, form: TimeForm) -> Result<TimeSource, MappingError> {
+        let (path, format) = match form {
+            TimeForm::Rfc3339(path) => (path, TimeFormat::Rfc3339),
+            TimeForm::Other(TimeTable { path, format }) => (path, format),
+        };
+        Ok(TimeSource { path: self.path(&path)?, format })
+    }
+
+    fn trace(&self, form: TraceForm) -> Result<Trace, MappingError> {
+        Ok(Trace { trace_id: self.path(&form.trace_id)?, span_id: self.path(&form.span_id)? })
+    }
+
+    fn condition(&self, form: ConditionForm) -> Result<Condition, MappingError> {
+        let ambiguous = MappingError::Ambiguous("a condition");
+        let fold = |text: String| self.spelling.fold(&text).into_owned();
+        let list = |texts: Vec<String>| texts.into_iter().map(fold).collect::<Vec<_>>();
+        let equals = form.equals.map(|scalar| match scalar {
+            Scalar::Text(text) => Test::OneOf([fold(text)].into()),
+            Scalar::Bool(flag) => Test::OneOf([flag.to_string()].into()),
+            Scalar::Integer(number) => Test::OneOf([number.to_string()].into()),
+        });
+        let tests = [
+            form.exists.map(Test::Exists),
+            equals,
+            form.one_of.map(|texts| Test::OneOf(texts.into_iter().map(fold).collect())),
+            form.prefix.map(|texts| Test::Prefix(list(texts))),
+            form.suffix.map(|texts| Test::Suffix(list(texts))),
+        ];
+        let groups: [(Option<Vec<ConditionForm>>, fn(Vec<Condition>) -> Condition); 3] =
+            [(form.all, Condition::All), (form.any, Condition::Any), (form.none, Condition::None)];
+        let mut tests = tests.into_iter().flatten();
+        let mut groups = groups.into_iter().filter_map(|(forms, group)| Some((forms?, group)));
+        let test = match (tests.next(), tests.next()) {
+            (test, None) => test,
+            _ => return Err(ambiguous),
+        };
+        match (form.path, form.value, test, groups.next(), groups.next()) {
+            (Some(path), None, Some(test), None, None) => Ok(Condition::Is(self.path(&path)?, test)),
+            (None, Some(name), Some(test), None, None) => {
+                let source = self.values.get(&name).cloned();
+                Ok(Condition::Of(name.clone(), source.ok_or(MappingError::Undefined(name))?, test))
+            }
+            (None, None, None, Some((forms, group)), None) if !forms.is_empty() => {
+                let conditions = forms.into_iter().map(|form| self.condition(form));
+                Ok(group(conditions.collect::<Result<_, _>>()?))
+            }
+            _ => Err(ambiguous),
+        }
+    }
+
+    fn rule(&self, form: Spanned<RuleForm>) -> Result<Rule, MappingError> {
+        let line = self.line(form.span().start);
+        let form = form.into_inner();
         if form.r#type.is_none() && !(form.data.is_empty() && form.optional.is_empty()) {
-            return Err(MappingError::Ambiguous("a rule without type has no fields and"));
+            return Err(MappingError::Ambiguous("a rule without type has no fields and").at(line));
         }
         Ok(Rule {
             type_name: form.r#type,
-            all: conditions(form.when)?,
-            any: conditions(form.any)?,
+            all: self.each(form.when, Self::condition)?,
+            any: self.each(form.any, Self::condition)?,
             required: self.fields(form.data)?,
             optional: self.fields(form.optional)?,
             note: form.note,
+            line,
         })
     }
 
-    fn fields(&self, forms: BTreeMap<String, ValueForm>) -> Result<Vec<Field>, MappingError> {
-        forms.into_iter().map(|(name, form)| Ok(Field { name, source: self.source(form)? })).collect()
+    fn fields(&self, forms: BTreeMap<String, Spanned<ValueForm>>) -> Result<Vec<Field>, MappingError> {
+        let field = |(name, form)| Ok(Field { name, source: self.spanned(form, Self::source)? });
+        forms.into_iter().map(field).collect()
     }
 
     fn source(&self, form: ValueForm) -> Result<Source, MappingError> {
@@ -296,7 +379,7 @@ impl Names {
         let decorated = table.prefix.is_some() || table.table.is_some() || table.bool;
         match (table.path, table.value, table.first) {
             (Some(path), None, None) => Ok(Source::Path {
-                path: parse_path(&path)?,
+                path: self.path(&path)?,
                 table: table.table.map(|name| self.table(name)).transpose()?,
                 prefix: table.prefix,
                 boolean: table.bool,
@@ -315,4 +398,39 @@ impl Names {
     fn table(&self, name: String) -> Result<Arc<Table>, MappingError> {
         self.tables.get(&name).cloned().ok_or(MappingError::Undefined(name))
     }
+}
+
+fn custom_type(
+    name: &str,
+    schema: Option<&str>,
+    fields: BTreeMap<String, BTreeMap<String, String>>,
+) -> Result<CustomType, MappingError> {
+    let limits = JsonLimits { depth_max: DEPTH_MAX, bytes_max: EVENT_BYTES_MAX };
+    let written = |schema: &str| json::parse(schema.as_bytes(), &limits);
+    let schema = match schema {
+        Some(schema) => written(schema),
+        None => written(&schema_of(fields.keys())),
+    };
+    let text = |(key, text): (String, String)| (key, Value::String(text));
+    let field = |(name, field): (String, BTreeMap<_, _>)| {
+        (name, Value::Object(field.into_iter().map(text).collect()))
+    };
+    let mut registration = Object::new();
+    registration.insert("name", name);
+    registration.insert("schema", schema.map_err(|_| MappingError::Schema)?);
+    registration.insert("fields", fields.into_iter().map(field).collect::<Object>());
+    CustomType::from_value(&Value::Object(registration)).map_err(MappingError::Custom)
+}
+
+/// The schema of a type whose fields are texts, none of them required.
+fn schema_of<'f>(fields: impl Iterator<Item = &'f String>) -> String {
+    let text = serde_json::json!({ "type": "string", "minLength": 1, "maxLength": FIELD_CHARS_MAX });
+    let properties: BTreeMap<&String, _> = fields.map(|name| (name, text.clone())).collect();
+    serde_json::json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": false,
+    })
+    .to_string()
 }

@@ -36,6 +36,13 @@ impl<'a> Node<'a> {
         members.iter().rev().find(|(name, _)| name == key).map(|(_, node)| node)
     }
 
+    /// The same; where no key is spelled so, that of a key that differs in case and underscores only.
+    pub(super) fn get_any_spelling(&self, key: &str) -> Option<&Node<'a>> {
+        let Self::Object(members) = self else { return None };
+        let alike = || members.iter().rev().find(|(name, _)| spelled_alike(name, key));
+        self.get(key).or_else(|| alike().map(|(_, node)| node))
+    }
+
     /// A scalar's text: a string's content, a number's spelling, `true`, `false`.
     pub(super) fn text(&self) -> Option<&str> {
         match self {
@@ -46,6 +53,16 @@ impl<'a> Node<'a> {
             _ => None,
         }
     }
+}
+
+/// Whether two keys differ in case and underscores only: `eventTime`, `event_time`, `eventtime`.
+pub(super) fn spelled_alike(one: &str, other: &str) -> bool {
+    let letters = |key: &str| {
+        key.bytes().filter(|b| *b != b'_').map(|b| b.to_ascii_lowercase()).collect::<Vec<u8>>()
+    };
+    // Most keys differ at their first letter; told without taking memory for both.
+    let first = |key: &str| key.bytes().find(|b| *b != b'_').map(|b| b.to_ascii_lowercase());
+    first(one) == first(other) && letters(one) == letters(other)
 }
 
 /// Why a text is not read.

@@ -1,35 +1,50 @@
 //! Mappings: from other products' audit records to events.
 //!
-//! In scope: reading one original record leniently, choosing a rule, filling an event's fields, keeping
-//! the record verbatim as the event's raw attachment; mapping files in TOML. Out of scope: reading
-//! files, registering custom types, validating the result (`event::parts` does, as for any event).
+//! In scope: reading one original record leniently, choosing the mapping and the rule that fit it,
+//! filling an event's fields, keeping the record verbatim as the event's raw attachment; mapping files
+//! in TOML. Out of scope: reading files, registering custom types, validating the result
+//! (`event::parts` does, as for any event).
 //!
 //! Invariants:
 //! * an imported event's attachment is the record's own bytes, so that integers beyond 2^53, odd
-//!   spellings and repeated keys survive bit for bit;
+//!   spellings and repeated keys survive bit for bit; where a record means nothing without its envelope,
+//!   the attachment is the envelope with the other records left out;
 //! * its id is derived from those bytes and nothing else, so that importing twice changes nothing; the
 //!   vendor's own id stays in the attachment, since real ones repeat with other content and are personal;
 //! * a field holds a scalar of the record or a constant of the mapping; a record that lacks a required
 //!   field becomes a custom event, never an event with an invented value;
+//! * what no mapping can read is kept too, under the custom type of `generic`;
 //! * no refusal or note holds a value from a record.
 
+mod builtin;
+mod error;
+mod explain;
 mod file;
+mod grammar;
 mod lax;
 mod path;
 mod pieces;
+mod reader;
+mod record;
 mod rules;
+mod times;
+mod unwrap;
 
+use std::sync::Arc;
+
+use self::builtin::BUILTIN;
 use self::file::Compiled;
-use self::lax::{LaxError, Node};
-use self::rules::fill;
+use self::reader::LineReader;
+use self::rules::Pass;
+use self::unwrap::Unwrap;
 use super::custom::CustomType;
-use super::envelope::{self, Event, Raw};
-use super::error::EventErrorKind;
-use super::json::{Object, Value};
-use super::limits::{RAW_BYTES_MAX, SUBJECT_CHARS_MAX};
+use super::envelope::Event;
+use super::limits::RAW_BYTES_MAX;
 use crate::log::hash::sha256;
 
-pub use self::file::MappingError;
+pub use self::error::{MappingError, Refusal};
+pub use self::explain::{Explained, FieldRead, How};
+pub use self::grammar::{Key, keys};
 pub use self::pieces::{Piece, pieces};
 
 /// A record: what an attachment may hold, 1 MiB.
@@ -41,13 +56,23 @@ pub const DOCUMENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Media type of an imported record.
 pub const RAW_CONTENT_TYPE: &str = "application/json";
 
+/// Media type of a line that is text and not JSON.
+const TEXT_CONTENT_TYPE: &str = "text/plain; charset=utf-8";
+
+/// Media type of a line in an unknown encoding.
+const OCTETS_CONTENT_TYPE: &str = "application/octet-stream";
+
+/// The mapping that takes what no other does.
+const GENERIC: &str = "generic";
+
+/// All mappings that come with the program, under one name.
+const ALL: &str = "all";
+
+/// What stands for a mapping's name where a record was an event already.
+const PASSED: &str = "none";
+
 /// Hex digits of the record's SHA-256 in an imported event's id: 128 bits.
 const ID_HEX_DIGITS: usize = 32;
-
-const BUILTIN: [(&str, &str); 2] = [
-    ("generic", include_str!("../../catalogue/mappings/generic.toml")),
-    ("cloudtrail", include_str!("../../catalogue/mappings/cloudtrail.toml")),
-];
 
 /// How a record became an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,52 +106,43 @@ pub struct Mapped {
     pub class: Class,
     /// What the mapping has to say about it, such as why it is a custom event.
     pub note: Option<String>,
+    /// The mapping that read it; `none` for an event that passed.
+    pub mapping: Arc<str>,
+    /// Whether it is kept because no mapping knows it, or its rule's required fields are not there.
+    /// The note says which.
+    pub unmapped: bool,
 }
 
-/// A record was refused. Holds no part of it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// Not JSON.
-    #[error("not JSON from byte {offset} on")]
-    NotJson {
-        /// Where, in bytes from the record's start.
-        offset: usize,
-    },
-    /// Nested too deep.
-    #[error("nested deeper than {limit}")]
-    TooDeep {
-        /// The limit that was passed.
-        limit: usize,
-    },
-    /// Too long.
-    #[error("larger than {limit_bytes} bytes")]
-    TooLarge {
-        /// The limit that was passed, in bytes.
-        limit_bytes: usize,
-    },
-    /// JSON, but not an object.
-    #[error("not a JSON object")]
-    NotAnObject,
-    /// It claims to be an event of ours and is not a valid one.
-    #[error("{0}")]
-    Event(EventErrorKind),
+/// A mapping that comes with the program, as a list of them tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Builtin {
+    /// Its name.
+    pub name: String,
+    /// What it reads.
+    pub title: String,
+    /// Its place among the others: the highest that accepts a record reads it.
+    pub rank: u32,
+    /// The envelope source of its events.
+    pub source: String,
+    /// Types of the catalogue that its rules make events of.
+    pub types: Vec<String>,
+    /// Its custom type.
+    pub custom: String,
 }
 
-impl From<LaxError> for Refusal {
-    fn from(error: LaxError) -> Self {
-        match error {
-            LaxError::Syntax { offset } => Self::NotJson { offset },
-            LaxError::TooDeep => Self::TooDeep { limit: lax::DEPTH_MAX },
-        }
-    }
+/// A mapping with where its records lie, below the common wrappers too.
+#[derive(Debug)]
+struct Entry {
+    compiled: Compiled,
+    unwraps: Vec<Unwrap>,
 }
 
-/// A mapping.
+/// Mappings by rank, `generic` behind them.
 #[derive(Debug)]
 pub struct Mapping {
-    own: Compiled,
-    fallback: Option<Box<Mapping>>,
+    name: Arc<str>,
+    chain: Vec<Entry>,
+    generic: Compiled,
 }
 
 impl Mapping {
@@ -135,10 +151,21 @@ impl Mapping {
     /// # Errors
     /// What is wrong with the file.
     pub fn parse(toml: &str) -> Result<Self, MappingError> {
-        Ok(Self { own: file::compile(toml)?, fallback: Some(Box::new(Self::builtin("generic")?)) })
+        let own = file::compile(toml)?;
+        Self::new(own.name.clone(), vec![own])
     }
 
-    /// A mapping that comes with the program: `generic` or `cloudtrail`.
+    /// All mappings that come with the program: each record is read by the one that fits it best.
+    ///
+    /// # Errors
+    /// None that tests leave possible.
+    pub fn all() -> Result<Self, MappingError> {
+        let others = BUILTIN.iter().filter(|(name, _)| *name != GENERIC);
+        let others = others.map(|(_, toml)| file::compile(toml)).collect::<Result<Vec<_>, _>>()?;
+        Self::new(ALL.into(), others)
+    }
+
+    /// A mapping that comes with the program by its name; `all` for [`Mapping::all`].
     ///
     /// # Errors
     /// [`MappingError::UnknownBuiltin`] for any other name.
@@ -152,13 +179,33 @@ impl Mapping {
     /// # Ok::<(), counterfoil::event::mapping::MappingError>(())
     /// ```
     pub fn builtin(name: &str) -> Result<Self, MappingError> {
-        let Some((_, toml)) = BUILTIN.iter().find(|(known, _)| *known == name) else {
-            return Err(MappingError::UnknownBuiltin(name.to_owned()));
-        };
-        if name == "generic" {
-            return Ok(Self { own: file::compile(toml)?, fallback: None });
+        match name {
+            ALL => Self::all(),
+            GENERIC => Self::new(GENERIC.into(), Vec::new()),
+            _ => Self::parse(Self::text(name)?),
         }
-        Self::parse(toml)
+    }
+
+    fn new(name: Arc<str>, mut mappings: Vec<Compiled>) -> Result<Self, MappingError> {
+        let generic = file::compile(Self::text(GENERIC)?)?;
+        mappings.sort_by(|one, other| other.rank.cmp(&one.rank).then(one.name.cmp(&other.name)));
+        let below = |unwrap: &Unwrap| {
+            let wrapped =
+                generic.within.iter().map(|outer| unwrap.path.below(outer)).collect::<Vec<_>>();
+            let wrapped = wrapped.into_iter().map(|path| Unwrap { path, ..unwrap.clone() });
+            std::iter::once(unwrap.clone()).chain(wrapped).collect::<Vec<_>>()
+        };
+        let entry = |compiled: Compiled| {
+            let unwraps = compiled.unwrap.iter().flat_map(below).collect();
+            Entry { compiled, unwraps }
+        };
+        let chain = mappings.into_iter().map(entry).collect();
+        Ok(Self { name, chain, generic })
+    }
+
+    fn text(name: &str) -> Result<&'static str, MappingError> {
+        let found = BUILTIN.iter().find(|(known, _)| *known == name);
+        found.map(|(_, toml)| *toml).ok_or_else(|| MappingError::UnknownBuiltin(name.to_owned()))
     }
 
     /// Names of the mappings that come with the program.
@@ -166,131 +213,80 @@ impl Mapping {
         BUILTIN.iter().map(|(name, _)| *name)
     }
 
-    /// The name it gives itself.
+    /// The name it gives itself; `all` for several.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.own.name
+        &self.name
+    }
+
+    /// The mappings it consists of, in the order in which they are tried.
+    pub fn members(&self) -> impl Iterator<Item = Builtin> {
+        self.compiled().map(|mapping| {
+            let mut types: Vec<String> =
+                mapping.rules.iter().filter_map(|rule| rule.type_name.clone()).collect();
+            types.sort_unstable();
+            types.dedup();
+            Builtin {
+                name: mapping.name.to_string(),
+                title: mapping.title.clone(),
+                rank: mapping.rank,
+                source: mapping.source.clone(),
+                types,
+                custom: mapping.custom.name.clone(),
+            }
+        })
     }
 
     /// The custom types that must be registered before its events are appended, those for records that
     /// go to `generic` included. Registering checks them as it does any other.
     pub fn custom_types(&self) -> impl Iterator<Item = &CustomType> {
-        std::iter::once(&self.own.custom)
-            .chain(self.fallback.as_ref().map(|fallback| &fallback.own.custom))
+        self.compiled().map(|mapping| &mapping.custom)
     }
 
     /// The types its rules make events of.
     pub fn mapped_types(&self) -> impl Iterator<Item = &str> {
-        self.own.rules.iter().filter_map(|rule| rule.type_name.as_deref())
+        let rules = self.compiled().flat_map(|mapping| &mapping.rules);
+        rules.filter_map(|rule| rule.type_name.as_deref())
     }
 
-    /// Maps one line (or document): a record, or an envelope around records that this mapping accepts,
-    /// such as a `CloudTrail` file. Each record is an event of its own, with its slice of the line as
+    /// Names of the mappings whose conditions a record fulfils, the one that reads it first. For tests of
+    /// mappings against each other.
+    #[must_use]
+    pub fn claimants(&self, record: &[u8]) -> Vec<&str> {
+        let Ok(node) = lax::parse(record) else { return Vec::new() };
+        let accepting = self.chain.iter().filter(|entry| record::accepts(&entry.compiled, &node));
+        accepting.map(|entry| &*entry.compiled.name).collect()
+    }
+
+    /// Maps one line (or document): a record, or an envelope around records that a mapping accepts, such
+    /// as a `CloudTrail` file. Each record is an event of its own, with its slice of the line as
     /// attachment.
     #[must_use]
     pub fn map_line(&self, line: &[u8]) -> Vec<Result<Mapped, Refusal>> {
-        if line.len() > DOCUMENT_BYTES_MAX {
-            return vec![Err(Refusal::TooLarge { limit_bytes: DOCUMENT_BYTES_MAX })];
-        }
-        let whole = self.try_own(line);
-        match whole {
-            Ok(Some(mapped)) => return vec![Ok(mapped)],
-            Ok(None) | Err(Refusal::TooLarge { .. }) => {}
-            Err(refusal) => return vec![Err(refusal)],
-        }
-        for path in &self.own.unwrap {
-            let records = match path.slices(line) {
-                Ok(records) => records,
-                Err(error) => return vec![Err(error.into())],
-            };
-            let own: Vec<_> = records.iter().map(|record| self.try_own(record)).collect();
-            if own.iter().any(|result| matches!(result, Ok(Some(_)))) {
-                let mapped = own.into_iter().zip(records);
-                return mapped.map(|(result, record)| self.or_fallback(result, record)).collect();
-            }
-        }
-        match &self.fallback {
-            Some(fallback) => fallback.map_line(line),
-            None => vec![self.or_fallback(whole, line)],
-        }
+        let explained = LineReader { mapping: self, explain: false }.line(line);
+        explained.into_iter().map(|each| each.result).collect()
+    }
+
+    /// The same, with how each event came about.
+    #[must_use]
+    pub fn explain_line(&self, line: &[u8]) -> Vec<Explained> {
+        LineReader { mapping: self, explain: true }.line(line)
     }
 
     /// Maps one record as it is, without looking for others inside of it.
     ///
     /// # Errors
-    /// [`Refusal`] for what is not a JSON object, is too large or claims to be an event and is not valid.
+    /// [`Refusal`] for what is too large, no text, or claims to be an event and is not a valid one.
     pub fn map(&self, record: &[u8]) -> Result<Mapped, Refusal> {
-        self.or_fallback(self.try_own(record), record)
+        LineReader { mapping: self, explain: false }.record(record).result
     }
 
-    fn or_fallback(
-        &self,
-        own: Result<Option<Mapped>, Refusal>,
-        record: &[u8],
-    ) -> Result<Mapped, Refusal> {
-        match (own?, &self.fallback) {
-            (Some(mapped), _) => Ok(mapped),
-            (None, Some(fallback)) => fallback.map(record),
-            (None, None) => Err(Refusal::NotAnObject),
-        }
+    fn compiled(&self) -> impl Iterator<Item = &Compiled> {
+        self.chain.iter().map(|entry| &entry.compiled).chain([&self.generic])
     }
 
-    /// Maps a record that this mapping accepts.
-    fn try_own(&self, bytes: &[u8]) -> Result<Option<Mapped>, Refusal> {
-        if bytes.len() > RECORD_BYTES_MAX {
-            return Err(Refusal::TooLarge { limit_bytes: RECORD_BYTES_MAX });
-        }
-        let record = lax::parse(bytes)?;
-        if !matches!(record, Node::Object(_)) {
-            return Ok(None);
-        }
-        if self.own.pass.as_ref().is_some_and(|pass| pass.claims(&record)) {
-            let event = envelope::parse_structured(bytes).map_err(|error| Refusal::Event(error.kind))?;
-            return Ok(Some(Mapped { event, class: Class::Passed, note: None }));
-        }
-        let accepted = self.own.accept.iter().all(|condition| condition.holds(&record));
-        Ok(accepted.then(|| self.apply(&record, bytes)))
-    }
-
-    fn apply(&self, record: &Node<'_>, bytes: &[u8]) -> Mapped {
-        let rule = self.own.rules.iter().find(|rule| rule.matches(record));
-        let mut note = rule.and_then(|rule| rule.note.clone());
-        if let Some((type_name, rule)) = rule.and_then(|rule| Some((rule.type_name.as_ref()?, rule))) {
-            match rule.data(record) {
-                Ok(data) => {
-                    let event = self.event(type_name, data, record, bytes);
-                    return Mapped { event, class: Class::Mapped, note };
-                }
-                Err(field) => {
-                    note = Some(format!("not {type_name}: the record has no value for `{field}`"));
-                }
-            }
-        }
-        let mut data = Object::new();
-        fill(&mut data, &self.own.custom_fields, record);
-        let event = self.event(&self.own.custom.name, data, record, bytes);
-        Mapped { event, class: Class::Custom, note }
-    }
-
-    fn event(&self, type_name: &str, data: Object, record: &Node<'_>, bytes: &[u8]) -> Event {
-        let time = self.own.time.iter().find_map(|time| time.time(record));
-        let (time, time_us) = time.map_or((None, None), |(text, us)| (Some(text), Some(us)));
-        let resource = self.own.resource.as_ref().and_then(|source| source.value(record));
-        let said = |text: &str| data.iter().any(|(_, value)| value.as_str() == Some(text));
-        let fits = |text: &&str| text.chars().count() <= SUBJECT_CHARS_MAX && !said(text);
-        let subject = resource.as_ref().and_then(Value::as_str).filter(fits).map(str::to_owned);
-        Event {
-            id: id(bytes),
-            source: self.own.source.clone(),
-            type_name: type_name.to_owned(),
-            time,
-            time_us,
-            sequence: None,
-            subject,
-            attributes: Object::new(),
-            data,
-            raw: Some(Raw { content_type: RAW_CONTENT_TYPE.to_owned(), bytes: bytes.to_vec() }),
-        }
+    fn passes(&self) -> impl Iterator<Item = &Pass> {
+        self.compiled().filter_map(|mapping| mapping.pass.as_ref())
     }
 }
 

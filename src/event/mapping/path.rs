@@ -1,32 +1,46 @@
 //! Paths into a vendor's JSON.
 //!
-//! In scope: `a.b`, `a[0]`, `a[]` (any item), `'a.b'` (a key with a dot in it); finding nodes by
-//! them, and the exact slices of a text that they name. Out of scope: what is done with them.
+//! In scope: `a.b`, `a[0]`, `a[]` (any item), `a[k=v]` (items whose member `k` reads `v`), `'a.b'` (a
+//! key with a dot in it); finding nodes by them. Out of scope: what is done with them.
 //!
-//! Invariant: a slice is the text's own bytes, from the first byte of the value to its last.
+//! Invariant: a path finds the first node in the text's order that its user accepts.
 
-use super::lax::{DEPTH_MAX, LaxError, Node, Reader};
+use std::fmt;
+
+use super::lax::{DEPTH_MAX, Node};
 
 /// A parsed path.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Path(Vec<Step>);
+pub(super) struct Path {
+    pub(super) steps: Vec<Step>,
+    text: String,
+    /// Whether keys that differ in case and underscores only are the same.
+    any_spelling: bool,
+}
 
 #[derive(Clone, Debug, PartialEq)]
-enum Step {
+pub(super) enum Step {
     Key(String),
     Item(usize),
     Any,
+    Where(String, String),
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 impl Path {
     /// Reads a path; `None` if it is not one.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str, any_spelling: bool) -> Option<Self> {
         let mut steps = Vec::new();
         let mut rest = text;
         while !rest.is_empty() {
             let (step, after) = if let Some(inner) = rest.strip_prefix('[') {
-                let (index, after) = inner.split_once(']')?;
-                (if index.is_empty() { Step::Any } else { Step::Item(index.parse().ok()?) }, after)
+                let (within, after) = inner.split_once(']')?;
+                (bracket(within)?, after)
             } else if let Some(inner) = rest.strip_prefix('\'') {
                 let (key, after) = inner.split_once('\'')?;
                 (Step::Key(key.to_owned()), after)
@@ -45,68 +59,71 @@ impl Path {
                 None => return None,
             };
         }
-        (!steps.is_empty() && steps.len() <= DEPTH_MAX).then_some(Self(steps))
+        let path = Self { steps, text: text.to_owned(), any_spelling };
+        (!path.steps.is_empty() && path.steps.len() <= DEPTH_MAX).then_some(path)
+    }
+
+    /// This path below another one.
+    pub(super) fn below(&self, outer: &Self) -> Self {
+        let steps = outer.steps.iter().chain(&self.steps).cloned().collect();
+        let dot = if self.text.starts_with('[') { "" } else { "." };
+        let text = format!("{}{dot}{}", outer.text, self.text);
+        Self { steps, text, any_spelling: self.any_spelling }
     }
 
     /// The first thing that `choose` makes of the nodes at this path, in the text's order.
     pub(super) fn find<'n, R>(
         &self,
-        node: &'n Node<'_>,
-        choose: &mut dyn FnMut(&'n Node<'_>) -> Option<R>,
+        node: &'n Node<'n>,
+        choose: &mut dyn FnMut(&'n Node<'n>) -> Option<R>,
     ) -> Option<R> {
-        find(&self.0, node, choose)
+        self.from(&self.steps, node, choose)
     }
 
-    /// The slices of `text` at this path. Below `[]` there may be many, elsewhere at most one unless
-    /// a key is repeated.
-    pub(super) fn slices<'a>(&self, text: &'a [u8]) -> Result<Vec<&'a [u8]>, LaxError> {
-        let mut reader = Reader::new(text)?;
-        let mut out = Vec::new();
-        collect(&self.0, &mut reader, 0, &mut out)?;
-        reader.finish()?;
-        Ok(out)
+    /// Whether anything is there.
+    pub(super) fn leads_somewhere(&self, node: &Node<'_>) -> bool {
+        self.find(node, &mut |_| Some(())).is_some()
     }
-}
 
-fn find<'n, R>(
-    steps: &[Step],
-    node: &'n Node<'_>,
-    choose: &mut dyn FnMut(&'n Node<'_>) -> Option<R>,
-) -> Option<R> {
-    let Some((step, rest)) = steps.split_first() else { return choose(node) };
-    match (step, node) {
-        (Step::Key(key), _) => find(rest, node.get(key)?, choose),
-        (Step::Item(index), Node::Array(items)) => find(rest, items.get(*index)?, choose),
-        (Step::Any, Node::Array(items)) => items.iter().find_map(|item| find(rest, item, choose)),
-        _ => None,
-    }
-}
-
-fn collect<'a>(
-    steps: &[Step],
-    reader: &mut Reader<'a>,
-    depth: usize,
-    out: &mut Vec<&'a [u8]>,
-) -> Result<(), LaxError> {
-    let Some((step, rest)) = steps.split_first() else {
-        let start = reader.at();
-        reader.skip(depth)?;
-        out.push(reader.since(start).as_bytes());
-        return Ok(());
-    };
-    match (step, reader.peek()) {
-        (Step::Key(wanted), Some(b'{')) => reader.members(depth, &mut |reader, key| {
-            if key == *wanted { collect(rest, reader, depth + 1, out) } else { reader.skip(depth + 1) }
-        }),
-        (Step::Any | Step::Item(_), Some(b'[')) => {
-            let mut index = 0;
-            reader.items(depth, &mut |reader| {
-                let wanted = *step == Step::Any || *step == Step::Item(index);
-                index += 1;
-                if wanted { collect(rest, reader, depth + 1, out) } else { reader.skip(depth + 1) }
-            })
+    fn from<'n, R>(
+        &self,
+        steps: &[Step],
+        node: &'n Node<'n>,
+        choose: &mut dyn FnMut(&'n Node<'n>) -> Option<R>,
+    ) -> Option<R> {
+        let Some((step, rest)) = steps.split_first() else { return choose(node) };
+        match (step, node) {
+            (Step::Key(key), _) => self.from(rest, self.member(node, key)?, choose),
+            (Step::Item(index), Node::Array(items)) => self.from(rest, items.get(*index)?, choose),
+            (Step::Any, Node::Array(items)) => {
+                items.iter().find_map(|item| self.from(rest, item, choose))
+            }
+            (Step::Where(key, wanted), Node::Array(items)) => {
+                let says = |item: &&Node<'n>| {
+                    self.member(item, key).and_then(Node::text).is_some_and(|text| text == wanted)
+                };
+                items.iter().filter(says).find_map(|item| self.from(rest, item, choose))
+            }
+            _ => None,
         }
-        _ => reader.skip(depth),
+    }
+
+    fn member<'n, 't>(&self, node: &'n Node<'t>, key: &str) -> Option<&'n Node<'t>> {
+        if self.any_spelling { node.get_any_spelling(key) } else { node.get(key) }
+    }
+}
+
+/// What stands between square brackets.
+fn bracket(within: &str) -> Option<Step> {
+    if within.is_empty() {
+        return Some(Step::Any);
+    }
+    match within.split_once('=') {
+        Some((key, value)) if !key.is_empty() && !value.is_empty() => {
+            Some(Step::Where(key.to_owned(), value.to_owned()))
+        }
+        Some(_) => None,
+        None => within.parse().ok().map(Step::Item),
     }
 }
 
@@ -115,9 +132,14 @@ mod tests {
     use super::super::lax;
     use super::*;
 
-    fn found(json: &str, path: &str) -> Option<String> {
+    fn find(json: &str, path: &str, any_spelling: bool) -> Option<String> {
         let node = lax::parse(json.as_bytes()).unwrap();
-        Path::parse(path).unwrap().find(&node, &mut |node| node.text().map(str::to_owned))
+        let path = Path::parse(path, any_spelling).unwrap();
+        path.find(&node, &mut |node| node.text().map(str::to_owned))
+    }
+
+    fn found(json: &str, path: &str) -> Option<String> {
+        find(json, path, false)
     }
 
     #[test]
@@ -132,20 +154,31 @@ mod tests {
     }
 
     #[test]
-    fn slices_are_verbatim() {
-        let text = b" {\"x\": [1, 2], \"Records\" : [ {\"a\" : 1e999 ,\"a\":\"]\\\"}\"} ,{} ]}\n";
-        let records = Path::parse("Records[]").unwrap().slices(text).unwrap();
-        assert_eq!(records, [b"{\"a\" : 1e999 ,\"a\":\"]\\\"}\"}".as_slice(), b"{}"]);
-        assert_eq!(Path::parse("x[1]").unwrap().slices(text).unwrap(), [b"2"]);
-        assert_eq!(Path::parse("[]").unwrap().slices(b"[[1],2]").unwrap(), [b"[1]".as_slice(), b"2"]);
-        assert!(Path::parse("x.y").unwrap().slices(text).unwrap().is_empty());
-        assert!(Path::parse("x").unwrap().slices(b"{\"x\":1}}").is_err());
+    fn finds_items_by_what_they_say() {
+        let json = r#"{"p":[{"Name":"a","v":[1]},{"Name":"b.c","v":2},{"Name":"a","v":3},4]}"#;
+        assert_eq!(found(json, "p[Name=a].v").as_deref(), Some("3"), "the first is no scalar");
+        assert_eq!(found(json, "p[Name=b.c].v").as_deref(), Some("2"));
+        assert_eq!(found(json, "p[Name=d].v"), None);
+        assert_eq!(found(json, "p[name=a].v"), None);
+        assert_eq!(find(json, "P[name=a].v", true).as_deref(), Some("3"));
+    }
+
+    #[test]
+    fn any_spelling_means_case_and_underscores() {
+        let json = r#"{"eventTime":1,"event_time":2,"EVENTNAME":3,"_Id":4}"#;
+        assert_eq!(find(json, "event_time", true).as_deref(), Some("2"), "the exact one comes first");
+        assert_eq!(find(json, "eventName", true).as_deref(), Some("3"));
+        assert_eq!(find(json, "id", true).as_deref(), Some("4"));
+        assert_eq!(find(json, "event-name", true), None);
+        assert_eq!(found(json, "eventName"), None);
     }
 
     #[test]
     fn refuses_what_is_not_a_path() {
-        for text in ["", ".", "a.", ".a", "a..b", "a[", "a[x]", "a[0", "'a", "a'b'", "a[0]b"] {
-            assert_eq!(Path::parse(text), None, "{text}");
+        for text in
+            ["", ".", "a.", ".a", "a..b", "a[", "a[x]", "a[0", "'a", "a'b'", "a[0]b", "a[=b]", "a[b=]"]
+        {
+            assert_eq!(Path::parse(text, false), None, "{text}");
         }
     }
 }
