@@ -11,7 +11,6 @@
     reason = "a test that cannot read its files has to fail"
 )]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -27,6 +26,8 @@ use counterfoil::event::parts::{SplitEvent, merge, split};
 
 #[path = "mapping/docs.rs"]
 mod docs;
+#[path = "mapping/hostile.rs"]
+mod hostile;
 #[path = "mapping/products.rs"]
 mod products;
 #[path = "mapping/published.rs"]
@@ -57,6 +58,14 @@ fn one(mapping: &Mapping, line: &str) -> Mapped {
     let mut mapped = mapping.map_line(line.as_bytes());
     assert_eq!(mapped.len(), 1, "{line}");
     mapped.remove(0).unwrap()
+}
+
+/// The built-in catalogue with the types the mapping declares.
+fn catalogue(mapping: &Mapping) -> Catalogue {
+    mapping.custom_types().fold(Catalogue::builtin().unwrap(), |catalogue, custom| {
+        assert_eq!(CustomType::from_value(&custom.to_value()).as_ref(), Ok(custom));
+        catalogue.with_custom(custom.clone()).unwrap()
+    })
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
@@ -334,5 +343,5 @@ fn mapping_files_are_read_strictly() {
     assert_eq!(error, MappingError::UnknownBuiltin("other".to_owned()));
     let located =
         Mapping::parse(&format!("{good}\n[[rule]]\ntype='t'\nwhen=[{{path='a..b',exists=true}}]"));
-    assert!(located.unwrap_err().to_string().starts_with("line 8: `a..b` is not a path"));
+    assert!(located.unwrap_err().to_string().starts_with("line 9: `a..b` is not a path"));
 }

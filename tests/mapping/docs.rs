@@ -1,5 +1,7 @@
 //! `docs/mappings.md` against the mappings and the language as they are.
 
+use std::fmt::Write as _;
+
 use counterfoil::event::mapping::keys;
 
 use super::*;
@@ -24,7 +26,8 @@ fn builtins() -> String {
             [] => "none".to_owned(),
             types => types.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
         };
-        table += &format!(
+        let _ = write!(
+            table,
             "| `{}` | {} | `{}` | {types} | `{}` |\n",
             member.name, member.title, member.source, member.custom
         );
@@ -38,12 +41,10 @@ fn language() -> String {
     for key in keys() {
         if key.table != last {
             last = key.table;
-            table += &format!(
-                "{}**{last}**\n\n| key | meaning |\n|---|---|\n",
-                if table.is_empty() { "" } else { "\n" }
-            );
+            let gap = if table.is_empty() { "" } else { "\n" };
+            let _ = write!(table, "{gap}**{last}**\n\n| key | meaning |\n|---|---|\n");
         }
-        table += &format!("| `{}` | {} |\n", key.name, key.about);
+        let _ = write!(table, "| `{}` | {} |\n", key.name, key.about);
     }
     table
 }

@@ -3,9 +3,10 @@
 use super::*;
 
 /// A record of each product and what it must become: mapping, type, and fields with their values.
-type Case = (&'static str, &'static str, &'static str, &'static [(&'static str, &'static str)]);
+pub(crate) type Case =
+    (&'static str, &'static str, &'static str, &'static [(&'static str, &'static str)]);
 
-const CASES: [Case; 22] = [
+pub(crate) const CASES: [Case; 22] = [
     (
         r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"6c1e8b2a-1f5e-4f33-9d53-0c9e7f1f2b11","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/pay/secrets/db","verb":"get","user":{"username":"alice@example.com"},"impersonatedUser":{"username":"bob"},"sourceIPs":["192.0.2.7"],"objectRef":{"resource":"secrets","namespace":"pay","name":"db"},"responseStatus":{"code":200},"requestReceivedTimestamp":"2026-01-02T03:04:05.678901Z","annotations":{"authorization.k8s.io/decision":"allow"}}"#,
         "kubernetes",

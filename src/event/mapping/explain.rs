@@ -25,7 +25,7 @@ pub struct Explained {
 pub struct How {
     /// The mapping.
     pub mapping: Arc<str>,
-    /// Its conditions, all of which hold.
+    /// Why it accepts the record: each of its conditions, or the alternative of it that holds.
     pub accepted: Vec<String>,
     /// The path at which the record was taken out of an envelope.
     pub unwrapped: Option<String>,

@@ -30,6 +30,7 @@ pub(super) struct Compiled {
     pub(super) name: Arc<str>,
     pub(super) title: String,
     pub(super) rank: u32,
+    pub(super) carrier: bool,
     pub(super) source: String,
     pub(super) spelling: Spelling,
     pub(super) unwrap: Vec<Unwrap>,
@@ -60,6 +61,8 @@ pub(super) struct FileForm {
     title: String,
     #[serde(default)]
     rank: u32,
+    #[serde(default)]
+    carrier: bool,
     source: Spanned<String>,
     #[serde(default)]
     any_spelling: bool,
@@ -225,6 +228,7 @@ pub(super) fn compile(toml: &str) -> Result<Compiled, MappingError> {
         name: form.name.into(),
         title: form.title,
         rank: form.rank,
+        carrier: form.carrier,
         source,
         spelling,
         unwrap: scope.each(form.unwrap, Scope::unwrap)?,
@@ -243,6 +247,9 @@ pub(super) fn compile(toml: &str) -> Result<Compiled, MappingError> {
             .map_err(|error| error.at(custom_line))?,
     })
 }
+
+/// What makes one condition of several.
+type Group = fn(Vec<Condition>) -> Condition;
 
 /// What a file defines for use by name, and how it compares texts.
 struct Scope<'t> {
@@ -302,7 +309,8 @@ impl Scope<'_> {
     }
 
     fn trace(&self, form: TraceForm) -> Result<Trace, MappingError> {
-        Ok(Trace { trace_id: self.path(&form.trace_id)?, span_id: self.path(&form.span_id)? })
+        let TraceForm { trace_id, span_id } = form;
+        Ok(Trace { trace_id: self.path(&trace_id)?, span_id: self.path(&span_id)? })
     }
 
     fn condition(&self, form: ConditionForm) -> Result<Condition, MappingError> {
@@ -321,14 +329,11 @@ impl Scope<'_> {
             form.prefix.map(|texts| Test::Prefix(list(texts))),
             form.suffix.map(|texts| Test::Suffix(list(texts))),
         ];
-        let groups: [(Option<Vec<ConditionForm>>, fn(Vec<Condition>) -> Condition); 3] =
+        let groups: [(_, Group); 3] =
             [(form.all, Condition::All), (form.any, Condition::Any), (form.none, Condition::None)];
         let mut tests = tests.into_iter().flatten();
         let mut groups = groups.into_iter().filter_map(|(forms, group)| Some((forms?, group)));
-        let test = match (tests.next(), tests.next()) {
-            (test, None) => test,
-            _ => return Err(ambiguous),
-        };
+        let (test, None) = (tests.next(), tests.next()) else { return Err(ambiguous) };
         match (form.path, form.value, test, groups.next(), groups.next()) {
             (Some(path), None, Some(test), None, None) => Ok(Condition::Is(self.path(&path)?, test)),
             (None, Some(name), Some(test), None, None) => {

@@ -16,9 +16,7 @@ pub struct Key {
 
 /// Every key of a mapping file, by table.
 pub fn keys() -> impl Iterator<Item = Key> {
-    KEYS.iter().flat_map(|(table, keys)| {
-        keys.iter().map(|(name, about)| Key { table: *table, name: *name, about: *about })
-    })
+    KEYS.iter().flat_map(|(table, keys)| keys.iter().map(|(name, about)| Key { table, name, about }))
 }
 
 type Described = (&'static str, &'static str);
@@ -36,12 +34,16 @@ const KEYS: [(&str, &[Described]); 10] = [
     ("trace", &TRACE),
 ];
 
-const FILE: [Described; 17] = [
+const FILE: [Described; 18] = [
     ("name", "the mapping's name"),
     ("title", "what it reads, in a few words"),
     (
         "rank",
         "its place where several mappings accept a record: the highest reads it; matters to built-in ones only",
+    ),
+    (
+        "carrier",
+        "`true`: its records may carry one of another mapping, which is then read instead (EventBridge, CloudEvents)",
     ),
     ("source", "the envelope source of its events"),
     (

@@ -49,7 +49,10 @@ impl LineReader<'_> {
             return refused(Refusal::TooLarge { limit_bytes: RECORD_BYTES_MAX });
         }
         match lax::parse(bytes) {
-            Ok(node) => self.own(&node, bytes).unwrap_or_else(|| self.fallback(&node, bytes)),
+            Ok(node) => {
+                let own = self.own(&node, bytes).or_else(|| self.carrier(&node, bytes));
+                own.unwrap_or_else(|| self.fallback(&node, bytes))
+            }
             Err(error) => self.unreadable(error, bytes),
         }
     }
@@ -73,7 +76,8 @@ impl LineReader<'_> {
         }
         match node {
             Some(node) => {
-                vec![self.inner(&node, bytes).unwrap_or_else(|| self.fallback(&node, bytes))]
+                let found = self.inner(&node, bytes).or_else(|| self.carrier(&node, bytes));
+                vec![found.unwrap_or_else(|| self.fallback(&node, bytes))]
             }
             None => vec![refused(Refusal::TooLarge { limit_bytes: RECORD_BYTES_MAX })],
         }
@@ -87,12 +91,17 @@ impl LineReader<'_> {
         if self.mapping.passes().any(|pass| pass.claims(node)) {
             return Some(passed(bytes));
         }
-        let mapping = self
-            .mapping
-            .chain
-            .iter()
-            .map(|entry| &entry.compiled)
-            .find(|mapping| accepts(mapping, node))?;
+        self.accepting(node, bytes, false)
+    }
+
+    /// A record that is read as what it carries, if anything is known of that; nothing is.
+    fn carrier(&self, node: &Node<'_>, bytes: &[u8]) -> Option<Explained> {
+        self.accepting(node, bytes, true)
+    }
+
+    fn accepting(&self, node: &Node<'_>, bytes: &[u8], carrier: bool) -> Option<Explained> {
+        let mut mappings = self.mapping.chain.iter().map(|entry| &entry.compiled);
+        let mapping = mappings.find(|each| each.carrier == carrier && accepts(each, node))?;
         Some(self.map(mapping, node, node, bytes))
     }
 

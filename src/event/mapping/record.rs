@@ -201,9 +201,11 @@ impl<'r> Record<'r> {
     }
 
     fn how(&self, rule: Option<&Rule>, reads: Reads<'r>) -> How {
+        let why = |condition: &Condition| condition.why(self.node, self.mapping.spelling);
+        let accepted = self.mapping.accept.iter().map(why).collect();
         How {
             mapping: self.mapping.name.clone(),
-            accepted: self.mapping.accept.iter().map(ToString::to_string).collect(),
+            accepted,
             unwrapped: None,
             within: None,
             rule_line: rule.map(|rule| rule.line),

@@ -60,7 +60,7 @@ pub(super) struct Spelling {
 
 impl Spelling {
     /// A text as it is compared.
-    pub(super) fn fold<'t>(self, text: &'t str) -> Cow<'t, str> {
+    pub(super) fn fold(self, text: &str) -> Cow<'_, str> {
         if self.any { Cow::Owned(text.to_lowercase()) } else { Cow::Borrowed(text) }
     }
 }
@@ -72,16 +72,33 @@ impl Condition {
             Self::Is(path, test) => test.passes(path, record, spelling),
             Self::Of(_, source, test) => {
                 let found = source.find(record, spelling);
-                let text = found.as_ref().and_then(|found| found.value.as_str());
-                match (test, text) {
+                let value = found.as_ref().and_then(|found| found.value.as_str());
+                match (test, value) {
                     (Test::Exists(wanted), _) => found.is_some() == *wanted,
-                    (_, Some(text)) => test.fits(&spelling.fold(text)),
+                    (_, Some(value)) => test.fits(&spelling.fold(value)),
                     (_, None) => false,
                 }
             }
             Self::All(conditions) => conditions.iter().all(each),
             Self::Any(conditions) => conditions.iter().any(each),
             Self::None(conditions) => !conditions.iter().any(each),
+        }
+    }
+}
+
+impl Condition {
+    /// Why it holds: of alternatives, the first that does.
+    pub(super) fn why(&self, record: &Node<'_>, spelling: Spelling) -> String {
+        match self {
+            Self::Any(conditions) => {
+                let held = conditions.iter().find(|condition| condition.holds(record, spelling));
+                held.map_or_else(|| self.to_string(), |condition| condition.why(record, spelling))
+            }
+            Self::All(conditions) => {
+                let each = conditions.iter().map(|condition| condition.why(record, spelling));
+                each.collect::<Vec<_>>().join(" and ")
+            }
+            other => other.to_string(),
         }
     }
 }
