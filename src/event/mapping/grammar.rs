@@ -39,11 +39,13 @@ const FILE: [Described; 18] = [
     ("title", "what it reads, in a few words"),
     (
         "rank",
-        "its place where several mappings accept a record: the highest reads it; matters to built-in ones only",
+        "its place where several mappings accept a record: the highest reads it; matters to built-in ones \
+         only",
     ),
     (
         "carrier",
-        "`true`: its records may carry one of another mapping, which is then read instead (EventBridge, CloudEvents)",
+        "`true`: its records may carry one of another mapping, which is then read instead (EventBridge, \
+         CloudEvents)",
     ),
     ("source", "the envelope source of its events"),
     (
@@ -99,8 +101,8 @@ const CUSTOM: [Described; 4] = [
 const CUSTOM_FIELD: [Described; 3] = [
     (
         "owner",
-        "whose part it lies in: `open` for nobody's, else `actor`, `subject`, `account`, `number` or `person` \
-         (the default: the first that the event names). Left out of an event that names no owner for it",
+        "whose part it lies in: `open` for nobody's, else `actor`, `subject`, `account`, `number` or \
+         `person` (the default: the first that the event names). Left out of an event that names no owner for it",
     ),
     ("identifies", "it is the identifier of an `actor`, `subject`, `account` or `number`"),
     ("facet", "an open facet by which events are found: `outcome`, `country`, `category`, …"),

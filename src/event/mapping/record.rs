@@ -157,6 +157,7 @@ impl<'r> Record<'r> {
             reads.note("resource", &found);
             found.value.as_str().map(str::to_owned)
         });
+        let attributes = self.attributes(&said, reads);
         Event {
             id: id(self.bytes),
             source: mapping.source.clone(),
@@ -165,18 +166,20 @@ impl<'r> Record<'r> {
             time_us,
             sequence: None,
             subject,
-            attributes: self.attributes(reads),
+            attributes,
             data,
             raw: Some(Raw { content_type: RAW_CONTENT_TYPE.to_owned(), bytes: self.bytes.to_vec() }),
         }
     }
 
-    /// Ids by which events of one business transaction are found together.
-    fn attributes(&self, reads: &mut Reads<'r>) -> Object {
+    /// Ids by which events of one business transaction are found together; not one that is `said` in the
+    /// data already, since it may be a person's there.
+    fn attributes(&self, said: &dyn Fn(&str) -> bool, reads: &mut Reads<'r>) -> Object {
         let mut attributes = Object::new();
         let correlation = self.mapping.correlation.as_ref();
         let found = correlation.and_then(|source| source.find(self.node, self.mapping.spelling));
-        if let Some(found) = found.filter(|found| found.value.as_str().is_some_and(is_opaque_id)) {
+        let fits = |text: &str| is_opaque_id(text) && !said(text);
+        if let Some(found) = found.filter(|found| found.value.as_str().is_some_and(fits)) {
             reads.note("correlationid", &found);
             attributes.insert("correlationid", found.value);
         }
