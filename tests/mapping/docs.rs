@@ -26,9 +26,9 @@ fn builtins() -> String {
             [] => "none".to_owned(),
             types => types.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
         };
-        let _ = write!(
+        let _ = writeln!(
             table,
-            "| `{}` | {} | `{}` | {types} | `{}` |\n",
+            "| `{}` | {} | `{}` | {types} | `{}` |",
             member.name, member.title, member.source, member.custom
         );
     }
@@ -44,7 +44,7 @@ fn language() -> String {
             let gap = if table.is_empty() { "" } else { "\n" };
             let _ = write!(table, "{gap}**{last}**\n\n| key | meaning |\n|---|---|\n");
         }
-        let _ = write!(table, "| `{}` | {} |\n", key.name, key.about);
+        let _ = writeln!(table, "| `{}` | {} |", key.name, key.about);
     }
     table
 }
