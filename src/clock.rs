@@ -86,3 +86,41 @@ pub struct RandomError;
 pub fn random_fill(bytes: &mut [u8]) -> Result<(), RandomError> {
     getrandom::fill(bytes).map_err(|_| RandomError)
 }
+
+/// A new identifier in the form of a UUID of version 7 (RFC 9562 section 5.7): 48 bits of `now_us` in
+/// milliseconds, 74 random bits. A million made in one millisecond agree with odds of 2^-35.
+///
+/// # Errors
+/// [`RandomError`] where the operating system has no generator to offer.
+pub fn new_id(now_us: u64) -> Result<String, RandomError> {
+    let mut bytes = [0; 16];
+    random_fill(&mut bytes)?;
+    let time = (now_us / 1_000).to_be_bytes();
+    for (byte, of_time) in bytes.iter_mut().zip(time.iter().skip(2)) {
+        *byte = *of_time;
+    }
+    for (at, fixed, kept) in [(6, 0x70, 0x0f), (8, 0x80, 0x3f)] {
+        if let Some(byte) = bytes.get_mut(at) {
+            *byte = fixed | (*byte & kept);
+        }
+    }
+    let hex = hex::encode(bytes);
+    let parts = [hex.get(..8), hex.get(8..12), hex.get(12..16), hex.get(16..20), hex.get(20..)];
+    Ok(parts.map(Option::unwrap_or_default).join("-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_of_version_7_and_sort_by_time() {
+        let early = new_id(1_795_312_090_000_000).unwrap();
+        let late = new_id(1_795_312_091_000_000).unwrap();
+        assert!(early < late && early.len() == 36, "{early}");
+        let at = |place: usize| early.as_bytes()[place];
+        assert_eq!((at(8), at(14)), (b'-', b'7'), "{early}");
+        assert!(matches!(at(19), b'8' | b'9' | b'a' | b'b'), "{early}");
+        assert_ne!(new_id(0).unwrap(), new_id(0).unwrap());
+    }
+}

@@ -3,15 +3,63 @@
 //! In scope: [`crate::client::transport`] for commands: from flags to a ledger, from errors to
 //! failures. Out of scope: what is asked. Invariant: no second HTTP client is made here.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use zeroize::Zeroizing;
 
 use crate::client::transport::{self, Answer as Answered, Transport};
+use crate::client::{Builder, Client as Producer, ClientError};
 
-use super::{Failure, ServerArgs};
+use super::verify::verifier_key;
+use super::{EXIT_FAILED, Failure, ServerArgs};
 
 pub(crate) use crate::client::transport::problem_sentence;
+
+/// What a producer keeps, and checks receipts against.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct KeepArgs {
+    /// Keep events in this directory until the server has acknowledged them: in the clear, readable by
+    /// their owner alone.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) spool: Option<PathBuf>,
+    /// Keep receipts in this directory, one NDJSON file a day, and the newest checkpoint seen.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) receipts: Option<PathBuf>,
+    /// The verifier key, or a file with it, which receipts and checkpoints are checked against.
+    #[arg(long, value_name = "VKEY_OR_FILE")]
+    pub(crate) verifier_key: Option<String>,
+}
+
+impl KeepArgs {
+    /// Whether any of them was given.
+    pub(crate) fn is_used(&self) -> bool {
+        self.spool.is_some() || self.receipts.is_some() || self.verifier_key.is_some()
+    }
+
+    /// A producer's client in the making, over a transport that is there already.
+    pub(crate) fn builder(&self, client: &Client) -> Result<Builder, Failure> {
+        let mut builder = Producer::builder("").transport(client.transport.clone());
+        if let Some(dir) = &self.spool {
+            builder = builder.spool_dir(dir);
+        }
+        if let Some(dir) = &self.receipts {
+            builder = builder.receipts_dir(dir);
+        }
+        if let Some(key) = &self.verifier_key {
+            builder = builder.verifier_key(verifier_key(key)?);
+        }
+        Ok(builder)
+    }
+}
+
+/// Why a producer's client ended: tampering is a failed verification.
+pub(crate) fn failure_of(error: &ClientError) -> Failure {
+    match error {
+        ClientError::Tampered(_) => Failure { code: EXIT_FAILED, message: error.to_string() },
+        _ => Failure::new(error.to_string()),
+    }
+}
 
 /// A server's ledger.
 #[derive(Debug)]

@@ -22,7 +22,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::event::mapping::{Class, DOCUMENT_BYTES_MAX, Mapped, Mapping, Refusal};
 
-use super::client::Client;
+use super::client::{Client, KeepArgs};
 use super::output::write_output;
 use super::{EXIT_ERROR, EXIT_GOOD, Failure, ServerArgs};
 
@@ -49,6 +49,8 @@ pub(crate) struct ImportArgs {
     show_values: bool,
     #[command(flatten)]
     server: ServerArgs,
+    #[command(flatten)]
+    keep: KeepArgs,
     /// Events in one request.
     #[arg(long, default_value_t = 500, value_name = "N",
         value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -72,7 +74,7 @@ pub(crate) fn run(args: &ImportArgs) -> Result<u8, Failure> {
     }
     let batch = usize::try_from(args.batch).unwrap_or(1);
     let mut import = Import {
-        sender: Sender::new(Client::new(&args.server)?, batch),
+        sender: Sender::new(Client::new(&args.server)?, batch, args.keep.clone()),
         summary: Summary::default(),
         mapping,
         registered: BTreeSet::new(),

@@ -3,16 +3,15 @@
 //! In scope: reading a file or standard input, writing a result to a file or standard output. Out
 //! of scope: formats. Invariant: data goes to stdout, talk to stderr.
 
-use std::io::{Read, Write};
+use std::fs::OpenOptions;
+use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 
 use super::Failure;
 
-/// Reads `path`, or standard input for `-`, of at most `bytes_max` bytes, and decompresses `.gz`.
-pub(crate) fn read_input(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Failure> {
-    let name = path.display();
-    let failure = |error: std::io::Error| Failure::new(format!("{name}: {error}"));
-    let mut bytes = Vec::new();
+/// Opens `path`, or standard input for `-`, and decompresses `.gz`.
+pub(crate) fn open_input(path: &Path) -> Result<Box<dyn Read>, Failure> {
+    let failure = |error: std::io::Error| Failure::new(format!("{}: {error}", path.display()));
     let mut source: Box<dyn Read> = if path.as_os_str() == "-" {
         Box::new(std::io::stdin().lock())
     } else {
@@ -21,11 +20,32 @@ pub(crate) fn read_input(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Failure
     if path.extension().is_some_and(|extension| extension == "gz") {
         source = Box::new(flate2::read::MultiGzDecoder::new(source));
     }
+    Ok(source)
+}
+
+/// Reads `path`, or standard input for `-`, of at most `bytes_max` bytes, and decompresses `.gz`.
+pub(crate) fn read_input(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Failure> {
+    let name = path.display();
+    let failure = |error: std::io::Error| Failure::new(format!("{name}: {error}"));
+    let mut bytes = Vec::new();
+    let source = open_input(path)?;
     source.take(bytes_max + 1).read_to_end(&mut bytes).map_err(failure)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > bytes_max {
         return Err(Failure::new(format!("{name}: larger than {bytes_max} bytes")));
     }
     Ok(bytes)
+}
+
+/// Opens `path`, emptied, or standard output, for what is written piece by piece.
+pub(crate) fn open_output(path: Option<&Path>) -> Result<Box<dyn Write>, Failure> {
+    match path {
+        Some(path) if path.as_os_str() != "-" => {
+            let opened = OpenOptions::new().write(true).create(true).truncate(true).open(path);
+            let file = opened.map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
+            Ok(Box::new(BufWriter::new(file)))
+        }
+        _ => Ok(Box::new(BufWriter::new(std::io::stdout()))),
+    }
 }
 
 /// Writes to `path`, or to standard output.

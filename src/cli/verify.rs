@@ -6,6 +6,7 @@
 //! code is the report's, 1 where there was nothing to judge, 2 where the command line was wrong.
 
 use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -19,15 +20,16 @@ use crate::log::hash::Hash;
 use crate::log::note::VerifierKey;
 use crate::log::tile::ENTRY_BYTES_MAX;
 use crate::prove::proofs::ConsistencyDocument;
+use crate::prove::receipt::RECEIPT_BYTES_MAX;
 use crate::prove::verdict::{Check, Report, Target, Verdict};
-use crate::prove::verify_document::{DOCUMENT_BYTES_MAX, DocumentError, verify_document};
+use crate::prove::verify_document::{DOCUMENT_BYTES_MAX, DocumentError, ReceiptLines, verify_document};
 use crate::prove::verify_log::Progress;
 use crate::prove::verify_receipt::{Context, Published, ReaderKeys};
 use crate::vault::KeyRing;
 
 use super::client::read_key;
 use super::directory::{self, CHECKPOINT_BYTES_MAX, Given, Recognised};
-use super::output::{read_input, write_output};
+use super::output::{open_input, read_input, write_output};
 use super::{Failure, remote};
 
 /// Longest file with a verifier key that is read, in bytes: a name of 255 and the key, many times.
@@ -44,7 +46,7 @@ const KEY_BYTES_MAX: u64 = 4 << 10;
 )]
 pub(crate) struct VerifyArgs {
     /// A URL (a server's root, a ledger's prefix, a mirror), a directory (a data directory, a
-    /// ledger's, a mirror), a receipt, a batch answer, a proof, a checkpoint; `-` for standard input.
+    /// ledger's, a mirror), a receipt or a file of them, a batch answer, a proof, a checkpoint; `-` for standard input.
     #[arg(value_name = "TARGET")]
     target: String,
     /// The verifier key, or a file with it; all that is trusted.
@@ -113,13 +115,15 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<u8, Failure> {
 }
 
 /// Reads a verifier key as text, or from the first line of a file.
-fn verifier_key(text: &str) -> Result<VerifierKey, Failure> {
+pub(super) fn verifier_key(text: &str) -> Result<VerifierKey, Failure> {
     if let Ok(key) = text.trim().parse::<VerifierKey>() {
         return Ok(key);
     }
     let path = Path::new(text);
     if !path.exists() {
-        return Err(Failure::usage("--key is neither a verifier key (name+id+key) nor a file"));
+        return Err(Failure::usage(
+            "neither a verifier key (name+id+key) nor a file with one was given",
+        ));
     }
     let bytes = read_input(path, KEY_BYTES_MAX)?;
     let line = String::from_utf8_lossy(&bytes);
@@ -146,8 +150,17 @@ fn reader_keys(path: &Path) -> Result<Reader, Failure> {
 
 /// Verifies one document, offline.
 fn document(path: &Path, args: &VerifyArgs, given: &Given<'_>) -> Result<Report, Failure> {
-    let bytes_max = u64::try_from(DOCUMENT_BYTES_MAX).unwrap_or(u64::MAX);
-    let bytes = read_input(path, bytes_max)?;
+    let mut source = BufReader::new(open_input(path)?);
+    let mut bytes = read_piece(path, &mut source)?;
+    let is_lines = ReceiptLines::is_receipt(&bytes) && !source.fill_buf()?.is_empty();
+    if !is_lines {
+        let bytes_max = u64::try_from(DOCUMENT_BYTES_MAX).unwrap_or(u64::MAX);
+        source.by_ref().take(bytes_max).read_to_end(&mut bytes)?;
+        if bytes.len() > DOCUMENT_BYTES_MAX {
+            let name = path.display();
+            return Err(Failure::new(format!("{name}: larger than {DOCUMENT_BYTES_MAX} bytes")));
+        }
+    }
     let entry_bytes_max = u64::try_from(ENTRY_BYTES_MAX).unwrap_or(u64::MAX);
     let entry = args.entry.as_deref().map(|path| read_input(path, entry_bytes_max)).transpose()?;
     let mut since_report = Report::new(Target::Checkpoint);
@@ -168,6 +181,9 @@ fn document(path: &Path, args: &VerifyArgs, given: &Given<'_>) -> Result<Report,
         published: since.as_ref().map(|checkpoint| Published { checkpoint, proof: &no_proof }),
         ..Context::new(given.key)
     };
+    if is_lines {
+        return receipt_lines(path, bytes, &mut source, &context);
+    }
     let mut report = match verify_document(&bytes, &context) {
         Ok(report) => report,
         Err(error @ DocumentError::UnknownKind) => return Err(Failure::new(error.to_string())),
@@ -188,6 +204,43 @@ fn document(path: &Path, args: &VerifyArgs, given: &Given<'_>) -> Result<Report,
         }
     }
     Ok(report)
+}
+
+/// A line with its end, or as much as a receipt may have of one.
+fn read_piece(path: &Path, source: &mut impl BufRead) -> Result<Vec<u8>, Failure> {
+    let limit = u64::try_from(RECEIPT_BYTES_MAX).unwrap_or(u64::MAX) + 1;
+    let mut piece = Vec::new();
+    let read = source.by_ref().take(limit).read_until(b'\n', &mut piece);
+    read.map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
+    Ok(piece)
+}
+
+/// Verifies a file of receipts, one per line, whatever its length.
+fn receipt_lines(
+    path: &Path,
+    first: Vec<u8>,
+    source: &mut impl BufRead,
+    context: &Context<'_>,
+) -> Result<Report, Failure> {
+    let mut lines = ReceiptLines::new(context);
+    let mut line = first;
+    loop {
+        let is_last = !line.ends_with(b"\n");
+        if is_last && !line.is_empty() && !ReceiptLines::is_receipt(&line) {
+            let unfinished = source.fill_buf()?.is_empty();
+            if !unfinished {
+                lines.add(&line);
+            }
+            return Ok(lines.finish(unfinished));
+        }
+        if !line.trim_ascii().is_empty() {
+            lines.add(&line);
+        }
+        if is_last {
+            return Ok(lines.finish(false));
+        }
+        line = read_piece(path, source)?;
+    }
 }
 
 /// Whether a consistency proof begins at the older checkpoint.

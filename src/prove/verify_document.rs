@@ -9,6 +9,7 @@
 //! | document | told by |
 //! |---|---|
 //! | receipt | JSON with `leaf_hash` and `recorded_at` |
+//! | kept receipts | one receipt per line, given line by line to [`ReceiptLines`] |
 //! | batch answer | JSON with `receipts`; items without a receipt (refused events) are counted apart |
 //! | `.tlog-proof` with its entry | JSON `{"tlog_proof":text,"entry":hex}` |
 //! | `.tlog-proof` | text that starts with `c2sp.org/tlog-proof@v1`; its entry comes with the context |
@@ -18,7 +19,7 @@
 
 use super::members::{Members, ShapeError};
 use super::proofs::{ConsistencyDocument, InclusionDocument};
-use super::receipt::Receipt;
+use super::receipt::{RECEIPT_BYTES_MAX, Receipt};
 use super::text;
 use super::verdict::{IndexRange, Report, Target, Verdict};
 use super::verify_receipt::{
@@ -211,17 +212,32 @@ impl Tally {
     }
 }
 
-fn batch(mut members: Members, context: &Context<'_>) -> Result<Report, DocumentError> {
-    let items = members.array("receipts")?;
-    members.end()?;
-    let mut report = Report::new(Target::Receipts);
-    let (mut tally, mut last, mut refused) = (Tally::default(), LastCheckpoint::default(), 0_u64);
-    for (position, item) in items.into_iter().enumerate() {
+/// The receipts of many events, verified one after the other and reported together.
+struct Many<'a> {
+    context: &'a Context<'a>,
+    report: Report,
+    tally: Tally,
+    last: LastCheckpoint,
+    position: usize,
+    refused: u64,
+}
+
+impl<'a> Many<'a> {
+    fn new(context: &'a Context<'a>) -> Self {
+        let report = Report::new(Target::Receipts);
+        let (tally, last) = (Tally::default(), LastCheckpoint::default());
+        Self { context, report, tally, last, position: 0, refused: 0 }
+    }
+
+    fn add(&mut self, item: Value) -> Result<(), ShapeError> {
+        let position = self.position;
+        self.position += 1;
         if is_refusal(&item) {
-            refused += 1;
-            continue;
+            self.refused += 1;
+            return Ok(());
         }
-        let one = verify_receipt_cached(&Receipt::from_value(item)?, context, &mut last);
+        let one = verify_receipt_cached(&Receipt::from_value(item)?, self.context, &mut self.last);
+        let report = &mut self.report;
         report.count += 1;
         report.parts.add(&one.parts);
         if let Some(range) = one.range {
@@ -230,14 +246,81 @@ fn batch(mut members: Members, context: &Context<'_>) -> Result<Report, Document
         if report.keys.is_empty() {
             report.keys.clone_from(&one.keys);
         }
-        tally.add(position, &one);
+        self.tally.add(position, &one);
+        Ok(())
     }
-    tally.write(&mut report);
-    if refused > 0 {
-        let detail = format!("{refused} items are refusals, which nothing is proven about");
-        report.note("refusals", Verdict::NotProvable, detail);
+
+    fn finish(mut self) -> Report {
+        self.tally.write(&mut self.report);
+        if self.refused > 0 {
+            let detail = format!("{} items are refusals, which nothing is proven about", self.refused);
+            self.report.note("refusals", Verdict::NotProvable, detail);
+        }
+        self.report
     }
-    Ok(report)
+}
+
+fn batch(mut members: Members, context: &Context<'_>) -> Result<Report, DocumentError> {
+    let items = members.array("receipts")?;
+    members.end()?;
+    let mut many = Many::new(context);
+    for item in items {
+        many.add(item)?;
+    }
+    Ok(many.finish())
+}
+
+/// The verifier of a file with one receipt per line, as a producer's client keeps them. Lines are given
+/// one by one, so that the file may have any length.
+pub struct ReceiptLines<'a> {
+    many: Many<'a>,
+    /// The first line that is no receipt: its number from 0, and why not.
+    wrong: Option<(usize, ShapeError)>,
+}
+
+impl<'a> ReceiptLines<'a> {
+    /// A verifier of receipts in the given context.
+    #[must_use]
+    pub fn new(context: &'a Context<'a>) -> Self {
+        Self { many: Many::new(context), wrong: None }
+    }
+
+    /// Whether a line is a receipt, by its shape.
+    #[must_use]
+    pub fn is_receipt(line: &[u8]) -> bool {
+        Receipt::parse(line.trim_ascii()).is_ok()
+    }
+
+    /// Verifies the receipt on a line.
+    pub fn add(&mut self, line: &[u8]) {
+        let limits = JsonLimits { depth_max: DOCUMENT_DEPTH_MAX, bytes_max: RECEIPT_BYTES_MAX };
+        let position = self.many.position;
+        let value = json::parse(line.trim_ascii(), &limits).map_err(ShapeError::Json);
+        if let Err(error) = value.and_then(|value| self.many.add(value)) {
+            self.many.position = position + 1;
+            self.wrong.get_or_insert((position, error));
+        }
+    }
+
+    /// The report on all lines. `unfinished` says that the last line had no end and was not given: a
+    /// producer that was stopped while it wrote.
+    #[must_use]
+    pub fn finish(self, unfinished: bool) -> Report {
+        let mut report = self.many.finish();
+        if let Some((position, error)) = self.wrong {
+            report.push("document", Verdict::Failed, format!("receipt {position}: {error}"));
+        }
+        if unfinished {
+            report.note("unfinished", Verdict::NotProvable, "the last line is cut off and was left out");
+        }
+        report
+    }
+}
+
+impl std::fmt::Debug for ReceiptLines<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReceiptLines").field("count", &self.many.report.count).finish_non_exhaustive()
+    }
 }
 
 /// Whether an item of a batch answer says why an event was refused (RFC 9457, as it is or in a

@@ -9,10 +9,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::durable::{Durable, When, parent};
+use super::durable::{Durable, Readers, When, parent};
 use super::memory::len_u64;
 use super::{AppendFile, Operation, Storage, StoreError, TEMPORARY_DIR, check_dir, check_path};
 
@@ -47,8 +48,22 @@ impl DiskStorage {
         Self::open_with(root, true)
     }
 
+    /// Like [`DiskStorage::open`], for a directory whose files their owner alone may read (mode 0600,
+    /// directories 0700). It is for few small files: each is synced by itself, and never the whole
+    /// file system.
+    ///
+    /// # Errors
+    /// What the operating system reports, with `root` as the path.
+    pub fn open_private(root: &Path) -> Result<Self, StoreError> {
+        Self::open_for(root, false, Readers::Owner)
+    }
+
     fn open_with(root: &Path, use_syncfs: bool) -> Result<Self, StoreError> {
-        let durable = Durable::open(root, use_syncfs)
+        Self::open_for(root, use_syncfs, Readers::Umask)
+    }
+
+    fn open_for(root: &Path, use_syncfs: bool, readers: Readers) -> Result<Self, StoreError> {
+        let durable = Durable::open(root, use_syncfs, readers)
             .map_err(|error| StoreError::from_io(Operation::Open, &root.to_string_lossy(), &error))?;
         Ok(Self { root: root.to_owned(), durable: Some(Arc::new(durable)) })
     }
@@ -202,7 +217,7 @@ impl Storage for DiskStorage {
         options.append(true);
         if found.is_none() {
             durable.create_parent(path).map_err(failure)?;
-            options.create_new(true);
+            options.create_new(true).mode(durable.readers().file_mode());
         }
         let file = options.open(self.root.join(path)).map_err(failure)?;
         // Also where the file was there: who made it may have been stopped before this point.

@@ -36,6 +36,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -63,10 +64,38 @@ pub(super) enum When {
     Now,
 }
 
+/// Who may read the files and directories that are made, as far as the process's umask lets them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Readers {
+    /// Whoever the umask allows.
+    Umask,
+    /// The owner alone.
+    Owner,
+}
+
+impl Readers {
+    /// Permission bits of new files.
+    pub(super) const fn file_mode(self) -> u32 {
+        match self {
+            Self::Umask => 0o666,
+            Self::Owner => 0o600,
+        }
+    }
+
+    fn create_dir_all(self, dir: &Path) -> io::Result<()> {
+        let mode = match self {
+            Self::Umask => 0o777,
+            Self::Owner => 0o700,
+        };
+        fs::DirBuilder::new().recursive(true).mode(mode).create(dir)
+    }
+}
+
 /// The writing half of a disk storage.
 #[derive(Debug)]
 pub(super) struct Durable {
     root: PathBuf,
+    readers: Readers,
     root_dir: File,
     has_syncfs: bool,
     failed: AtomicBool,
@@ -81,8 +110,8 @@ pub(super) struct Durable {
 impl Durable {
     /// Takes over `root` for writing: makes it, empties the directory of files on their way, and
     /// makes what an earlier process left in memory durable, since callers will build on it.
-    pub(super) fn open(root: &Path, use_syncfs: bool) -> io::Result<Self> {
-        fs::create_dir_all(root)?;
+    pub(super) fn open(root: &Path, use_syncfs: bool, readers: Readers) -> io::Result<Self> {
+        readers.create_dir_all(root)?;
         if let Some(parent) = root.canonicalize()?.parent() {
             match File::open(parent).and_then(|parent| parent.sync_all()) {
                 // A directory above that we may pass but not read was not made by us.
@@ -104,6 +133,7 @@ impl Durable {
             };
         Ok(Self {
             root: root.to_owned(),
+            readers,
             root_dir,
             has_syncfs,
             failed: AtomicBool::new(false),
@@ -140,8 +170,10 @@ impl Durable {
         when: When,
         failure: impl Fn(io::Error) -> StoreError,
     ) -> Result<(), StoreError> {
+        let mode = self.readers.file_mode();
+        let mut options = OpenOptions::new();
         let mut file =
-            OpenOptions::new().write(true).create_new(true).open(temporary).map_err(&failure)?;
+            options.write(true).create_new(true).mode(mode).open(temporary).map_err(&failure)?;
         file.write_all(bytes).map_err(&failure)?;
         if when == When::Now || !self.has_syncfs {
             self.sync(path, || file.sync_all())?;
@@ -157,9 +189,14 @@ impl Durable {
         }
     }
 
+    /// Who may read what is made here.
+    pub(super) fn readers(&self) -> Readers {
+        self.readers
+    }
+
     /// Creates the directories above `path`; their names are durable with the file's.
     pub(super) fn create_parent(&self, path: &str) -> io::Result<()> {
-        fs::create_dir_all(self.root.join(parent(path)))
+        self.readers.create_dir_all(&self.root.join(parent(path)))
     }
 
     /// Makes the name `path`, and the names of all directories above it, durable.

@@ -19,14 +19,28 @@ enum Answer {
     /// Takes the request and says nothing.
     Lost,
     Says(u16, &'static str, String),
+    /// Answers for each event of the request; a receipt gets the id of the event in its place.
+    Receipts(Vec<Value>),
 }
 
 fn receipts(items: &[Value]) -> Answer {
-    Answer::Says(201, "", json!({ "receipts": items }).to_string())
+    Answer::Receipts(items.to_vec())
 }
 
 fn receipt(index: u64) -> Value {
-    json!({ "index": index, "replayed": false })
+    json!({
+        "ledger": "main", "origin": "ledger.example/main", "index": index, "id": "",
+        "leaf_hash": "00".repeat(32), "recorded_at": "2026-11-22T01:48:10.000123Z", "replayed": false,
+    })
+}
+
+fn answer_for(mut items: Vec<Value>, request: &str) -> String {
+    for (item, line) in items.iter_mut().zip(request.lines()) {
+        if item.get("index").is_some() {
+            item["id"] = serde_json::from_str::<Value>(line).unwrap()["id"].clone();
+        }
+    }
+    json!({ "receipts": items }).to_string()
 }
 
 fn refused(status: u16, code: &str) -> Value {
@@ -47,8 +61,14 @@ fn serve(listener: &TcpListener, answers: Vec<Answer>, ended: &AtomicBool) -> Ve
             }
         };
         stream.set_nonblocking(false).unwrap();
-        bodies.push(read_body(&stream));
-        if let Answer::Says(status, headers, body) = answer {
+        let request = read_body(&stream);
+        let said = match answer {
+            Answer::Lost => None,
+            Answer::Says(status, headers, body) => Some((status, headers, body)),
+            Answer::Receipts(items) => Some((201, "", answer_for(items, &request))),
+        };
+        bodies.push(request);
+        if let Some((status, headers, body)) = said {
             let length = body.len();
             let head = format!(
                 "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n{headers}connection: close\r\n\r\n"
@@ -101,11 +121,13 @@ fn run(answers: Vec<Answer>) -> (Import, Vec<String>) {
 fn what_was_not_answered_for_is_sent_again() {
     let again =
         |code: &str| Answer::Says(503, "retry-after: 1\r\n", json!({ "code": code }).to_string());
+    let mut repeated = receipt(8);
+    repeated["replayed"] = json!(true);
     let (import, bodies) = run(vec![
         Answer::Lost,
         again("overloaded"),
         receipts(&[receipt(7), refused(503, "overloaded"), refused(422, "wrong-type")]),
-        receipts(&[json!({ "index": 8, "replayed": true })]),
+        receipts(&[repeated]),
     ]);
     assert_eq!((import.code, import.counts()), (1, [3, 1, 1, 1]), "{}", import.stderr);
     assert_eq!(import.refusals(), [(3, None, "wrong-type")]);
