@@ -164,6 +164,7 @@ fn a_server_that_is_away_is_waited_for() {
         assert_eq!(handle.wait(), Err(ClientError::Closed));
     }
 
+    let before = proxy.appends().len();
     let client = client_of(&data, &proxy).spool_dir(&spool).build().unwrap();
     let late = append(&client, "e-20");
     let in_use = client_of(&data, &proxy).spool_dir(&spool).build().unwrap_err();
@@ -172,7 +173,7 @@ fn a_server_that_is_away_is_waited_for() {
     client.flush(PATIENCE).unwrap();
     assert_eq!(late.wait().unwrap().receipt.id, "e-20");
     assert_eq!(ids(&server), expected((0..=20).map(|n| format!("e-{n}"))));
-    let first = proxy.appends().last().unwrap().lines();
+    let first = proxy.appends()[before].lines();
     assert!(first[0].contains("\"e-0\""), "what was left goes first: {}", first[0]);
 }
 

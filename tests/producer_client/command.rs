@@ -6,6 +6,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -67,7 +68,6 @@ fn spooled(spool: &Path) -> BTreeSet<String> {
 
 #[test]
 fn a_killed_producer_goes_on_from_its_spool() {
-    const EVENTS: usize = 4_000;
     let proxy = Proxy::honest();
     let (data, server) = served(&proxy);
     let spool = data.beside("spool");
@@ -83,8 +83,18 @@ fn a_killed_producer_goes_on_from_its_spool() {
         let mut child = append_command(&data, &proxy.url, &["--spool", &dir]).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let before = accepted();
-        let input = lines((before..EVENTS).map(|n| format!("e-{n}")));
-        let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+        let writer = std::thread::spawn(move || {
+            // Until the process is no more; slowly, so that it is killed at its work.
+            for n in before.. {
+                let line = lines([format!("e-{n}")].into_iter());
+                if stdin.write_all(&line).is_err() {
+                    return;
+                }
+                if n % 10 == 0 {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+        });
         wait_until("events to be accepted", || accepted() >= before + 150 + round * 37);
         child.kill().unwrap();
         child.wait().unwrap();
