@@ -46,7 +46,8 @@ const KEY_BYTES_MAX: u64 = 4 << 10;
 )]
 pub(crate) struct VerifyArgs {
     /// A URL (a server's root, a ledger's prefix, a mirror), a directory (a data directory, a
-    /// ledger's, a mirror), a receipt or a file of them, a batch answer, a proof, a checkpoint; `-` for standard input.
+    /// ledger's, a mirror), a receipt or a file of them, a batch answer, a proof, a checkpoint; `-`
+    /// for standard input.
     #[arg(value_name = "TARGET")]
     target: String,
     /// The verifier key, or a file with it; all that is trusted.

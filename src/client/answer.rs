@@ -129,7 +129,8 @@ mod tests {
     fn refusals_name_the_place_within_the_event() {
         let body = br#"{"receipts":[{"error":{"status":422,"code":"wrong-type","detail":"it is so",
             "errors":[{"pointer":"/7/data/when"}]}},{"error":{"status":503,"code":"overloaded"}},
-            {"error":{"status":413,"code":"body-too-large"}},{"error":{"status":413,"code":"event-too-large"}}]}"#;
+            {"error":{"status":413,"code":"body-too-large"}},
+            {"error":{"status":413,"code":"event-too-large"}}]}"#;
         let items = items(body, 4).unwrap();
         let [Item::Refused(first), Item::Later(_), Item::Apart(_), Item::Refused(_)] = items.as_slice()
         else {

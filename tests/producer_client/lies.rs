@@ -109,9 +109,12 @@ fn one_event_that_spoils_a_request_is_found_and_the_others_pass() {
     assert_eq!(ids(&server).len(), 7);
 }
 
+/// Changes the receipts of an answer.
+type Change = fn(&mut Vec<Value>);
+
 /// Sends two events through a proxy that changes the receipts in the answer; the client must call it
 /// tampering and keep the events.
-fn tampered(kind: ReceiptKind, change: fn(&mut Vec<Value>)) -> Tampered {
+fn tampered(kind: ReceiptKind, change: Change) -> Tampered {
     let proxy = Proxy::new(move |_, _| Act::Edit(Box::new(move |body| changed(body, change))));
     let (data, _server) = served(&proxy);
     let (spool, receipts) = (data.beside("spool"), data.beside("receipts"));
@@ -139,7 +142,7 @@ fn evidence(dir: &Path) -> Vec<Value> {
 }
 
 /// Parses an answer, changes it and writes it again.
-fn changed(body: &str, change: fn(&mut Vec<Value>)) -> String {
+fn changed(body: &str, change: Change) -> String {
     let mut answer: Value = serde_json::from_str(body).unwrap();
     change(answer["receipts"].as_array_mut().unwrap());
     answer.to_string()
@@ -172,7 +175,7 @@ fn flip(value: &mut Value) {
 
 #[test]
 fn a_full_receipt_is_checked_to_the_last_byte() {
-    let changes: [(&str, fn(&mut Vec<Value>)); 6] = [
+    let changes: [(&str, Change); 6] = [
         ("leaf", |receipts| flip(&mut receipts[0]["leaf_hash"])),
         ("inclusion", |receipts| flip(&mut receipts[1]["inclusion"][0])),
         ("entry", |receipts| receipts[0]["recorded_at"] = json!("2026-11-22T01:48:10.000123Z")),

@@ -3,6 +3,7 @@
 //! In scope: one HTTP/1.1 request a connection, forwarded, dropped, doubled, answered or cut. Out of
 //! scope: what is asserted. Invariant: the address stays while the server behind it comes and goes.
 
+use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +44,7 @@ impl Request {
     fn bytes(&self) -> Vec<u8> {
         let mut head = format!("{}\r\nconnection: close\r\n", self.line);
         for (name, value) in self.headers.iter().filter(|(name, _)| name != "connection") {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            let _ = write!(head, "{name}: {value}\r\n");
         }
         let mut bytes = format!("{head}\r\n").into_bytes();
         bytes.extend_from_slice(&self.body);
@@ -149,23 +150,23 @@ impl Inner {
             Act::Forward
         };
         match act {
-            Act::Forward => self.reply(stream, &self.ask(&request)?),
+            Act::Forward => reply(stream, &self.ask(&request)?),
             Act::Drop => {
                 self.ask(&request)?;
                 stream.shutdown(Shutdown::Both)
             }
             Act::Twice => {
                 self.ask(&request)?;
-                self.reply(stream, &self.ask(&request)?)
+                reply(stream, &self.ask(&request)?)
             }
             Act::Say(status, headers, body) => {
                 let length = body.len();
                 let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n{headers}");
-                self.reply(stream, format!("{head}connection: close\r\n\r\n{body}").as_bytes())
+                reply(stream, format!("{head}connection: close\r\n\r\n{body}").as_bytes())
             }
             Act::Cut(bytes, Honest::Yes) => {
                 let answer = self.ask(&request)?;
-                self.reply(stream, &answer[..answer.len() - bytes])
+                reply(stream, &answer[..answer.len() - bytes])
             }
             Act::Cut(bytes, Honest::No) => {
                 self.rewritten(stream, &request, |body| body[..body.len() - bytes].to_owned())
@@ -187,12 +188,7 @@ impl Inner {
         let body = edit(body);
         let length = body.len();
         let head = format!("{status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
-        self.reply(stream, format!("{head}{body}").as_bytes())
-    }
-
-    fn reply(&self, mut stream: &TcpStream, answer: &[u8]) -> io::Result<()> {
-        stream.write_all(answer)?;
-        stream.shutdown(Shutdown::Write)
+        reply(stream, format!("{head}{body}").as_bytes())
     }
 
     /// The server's answer, whole.
@@ -206,6 +202,11 @@ impl Inner {
         stream.read_to_end(&mut answer)?;
         Ok(answer)
     }
+}
+
+fn reply(mut stream: &TcpStream, answer: &[u8]) -> io::Result<()> {
+    stream.write_all(answer)?;
+    stream.shutdown(Shutdown::Write)
 }
 
 fn read(stream: &TcpStream) -> io::Result<Request> {

@@ -66,7 +66,8 @@ fn settled_segments_are_deleted_and_room_is_free_again() {
     let spool = Spool::open(Directory::open(dir.path()).unwrap(), 6 << 20, true).unwrap();
     let mut places = append(&spool, &vec![event.clone(); 5]);
     assert_eq!(segments(dir.path()).len(), 2);
-    let full = spool.append(&[event.clone()], &mut |_| panic!("nothing is accepted")).unwrap_err();
+    let full =
+        spool.append(std::slice::from_ref(&event), &mut |_| panic!("nothing is accepted")).unwrap_err();
     let record = (1 << 20) + 12;
     let held_bytes = 5 * record + 2 * 8;
     let limit_bytes = 6 << 20;
@@ -74,7 +75,7 @@ fn settled_segments_are_deleted_and_room_is_free_again() {
     assert_eq!(spool.read(ALL, ALL).unwrap().len(), 5);
     spool.settle(&places.drain(..4).collect::<Vec<_>>()).unwrap();
     assert_eq!(segments(dir.path()).len(), 1, "the first segment is settled and sealed");
-    append(&spool, &[event.clone()]);
+    append(&spool, std::slice::from_ref(&event));
     assert_eq!(spool.read(ALL, ALL).unwrap().len(), 1);
     drop(spool);
     let spool = open(dir.path()).unwrap();
