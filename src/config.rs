@@ -54,6 +54,9 @@ pub struct Config {
     /// older copy of the data directory is refused. None where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchor_dir: Option<PathBuf>,
+    /// Whether `/metrics` is answered without a key.
+    #[serde(default)]
+    pub metrics_public: bool,
     /// Ledgers by name.
     pub ledgers: BTreeMap<String, LedgerConfig>,
 }
@@ -99,6 +102,7 @@ impl Config {
             skew_max_ms: default_skew_max_ms(),
             disk_reserve_bytes: default_disk_reserve_bytes(),
             anchor_dir: None,
+            metrics_public: false,
             ledgers: BTreeMap::from([(name.to_owned(), ledger)]),
         }
     }

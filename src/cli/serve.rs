@@ -12,7 +12,7 @@ use clap::Args;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{CONFIG_FILE, Config};
 use crate::http::keys::{ADMIN_KEY_FILE, KeyStore};
-use crate::http::{self, ServeOptions, Server};
+use crate::http::{self, ServeOptions, Server, ServerStats};
 use crate::ledger::{HostOptions, LedgerError, LedgerOptions, Ledgers};
 use crate::store::lock::DirLock;
 use crate::store::{DiskStorage, Storage};
@@ -67,7 +67,14 @@ pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
     };
     let ledgers = Ledgers::open(host, &config)?;
     let listen = args.listen.clone().unwrap_or(config.listen);
-    let server = Arc::new(Server { ledgers, keys, clock, live: Arc::default() });
+    let server = Arc::new(Server {
+        ledgers,
+        keys,
+        stats: ServerStats::new(&*clock),
+        clock,
+        live: Arc::default(),
+        metrics_public: config.metrics_public,
+    });
     let watched = Arc::clone(&server);
     let watch = DiskWatch { data: args.data.clone(), reserve_bytes: config.disk_reserve_bytes };
     serve(&server, &listen, &args.data, move || watch.look(&watched))?;
@@ -108,7 +115,9 @@ impl DiskWatch {
     /// system does not say, appends go on and a full disk is met by the write that fails.
     fn look(&self, server: &Server) {
         let Ok(disk) = rustix::fs::statvfs(&self.data) else { return };
-        let low = disk.f_bavail.saturating_mul(disk.f_frsize) < self.reserve_bytes;
+        let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+        server.stats.set_disk_free_bytes(free_bytes);
+        let low = free_bytes < self.reserve_bytes;
         for ledger in server.ledgers.all().values() {
             ledger.set_disk_low(low);
         }

@@ -1,8 +1,7 @@
-//! Event types and health.
+//! Event types.
 //!
-//! In scope: the catalogue, custom types, `/livez` and `/readyz`. Out of scope: keys and ledgers
-//! ([`super::manage_keys`], [`super::manage_ledgers`]). Invariant:
-//! health answers say nothing that needs a key to know.
+//! In scope: the catalogue and custom types. Out of scope: keys and ledgers
+//! ([`super::manage_keys`], [`super::manage_ledgers`]). Invariant: a registered type never changes.
 
 use std::sync::Arc;
 
@@ -86,25 +85,4 @@ pub(crate) async fn register_type(
     .await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(json!({ "registered": true, "new": created }))).into_response())
-}
-
-/// Whether the process answers
-///
-/// For a supervisor that restarts what does not answer. Needs no key and looks at nothing.
-#[utoipa::path(get, path = "/livez", operation_id = "livez", tag = "server",
-    responses((status = 200, description = "`ok`", body = String, content_type = "text/plain")))]
-pub(crate) async fn livez() -> &'static str {
-    "ok\n"
-}
-
-/// Whether every ledger takes events
-///
-/// For a load balancer. 503 where a write has failed and the process must be restarted. Needs no key.
-#[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "server",
-    responses((status = 200, description = "`ok`", body = String, content_type = "text/plain"), Halted))]
-pub(crate) async fn readyz(State(server): State<Arc<Server>>) -> Response {
-    if server.ledgers.all().values().all(|ledger| ledger.is_running()) {
-        return "ok\n".into_response();
-    }
-    Problem::new(problem::STOPPED, "a ledger has stopped after a failed write").into_response()
 }

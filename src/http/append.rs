@@ -296,36 +296,25 @@ pub(crate) fn tlog_proof(appended: &Appended) -> Result<String, Problem> {
 
 /// The problem of an event that was not appended.
 pub(crate) fn of_append(error: &AppendError) -> Problem {
-    let detail = error.to_string();
+    let problem = Problem::new(problem::by_slug(error.code()), error.to_string());
     match error {
         AppendError::Event(error) => body::of_event(error),
-        AppendError::Conflict { first } => {
-            Problem::new(problem::CONFLICT, detail).with("first_index", *first)
-        }
-        AppendError::ConflictInBatch => Problem::new(problem::CONFLICT, detail),
-        AppendError::FutureTime { .. } => Problem::new(problem::TIME_IN_FUTURE, detail),
-        AppendError::AncientTime => Problem::new(problem::TIME_TOO_OLD, detail),
-        AppendError::BatchRefused => Problem::new(problem::BATCH_REFUSED, detail),
-        AppendError::TooLargeTogether { bytes_max, .. } => {
-            Problem::new(problem::BODY_TOO_LARGE, detail).with("limit_bytes", *bytes_max)
-        }
-        AppendError::DiskLow => Problem::new(problem::DISK_FULL, detail),
-        AppendError::Overloaded { .. } => Problem::new(problem::OVERLOADED, detail),
-        AppendError::ClockAhead { .. } => Problem::new(problem::CLOCK_AHEAD, detail),
         AppendError::Ledger(error) => of_ledger(error),
+        AppendError::Conflict { first } => problem.with("first_index", *first),
+        AppendError::TooLargeTogether { bytes_max, .. } => problem.with("limit_bytes", *bytes_max),
+        _ => problem,
     }
 }
 
 /// The problem of a ledger that failed. Paths and reasons stay in the server's log.
 pub(crate) fn of_ledger(error: &LedgerError) -> Problem {
-    match error {
-        LedgerError::Stopped => Problem::new(problem::STOPPED, error.to_string()),
-        LedgerError::Store(store) if store.is_full() => {
-            Problem::new(problem::DISK_FULL, "the disk has no room for it")
-        }
+    let kind = problem::by_slug(error.code());
+    match kind {
+        problem::STOPPED => Problem::new(kind, error.to_string()),
+        problem::DISK_FULL => Problem::new(kind, "the disk has no room for it"),
         _ => {
             eprintln!("counterfoil: {error}");
-            Problem::new(problem::INTERNAL, "reading or writing the ledger failed")
+            Problem::new(kind, "reading or writing the ledger failed")
         }
     }
 }

@@ -29,6 +29,8 @@ pub(crate) enum Action {
     Oversee,
     /// Make keys, register types.
     Administer,
+    /// Read metrics and the details of health.
+    Monitor,
 }
 
 impl Action {
@@ -41,6 +43,7 @@ impl Action {
             Self::Look => &[Role::Producer, Role::Responder, Role::Auditor, Role::Dpo, Role::Admin],
             Self::Oversee => &[Role::Responder, Role::Auditor, Role::Dpo, Role::Admin],
             Self::Administer => &[Role::Admin],
+            Self::Monitor => &[Role::Admin, Role::Auditor],
         }
     }
 
@@ -52,6 +55,7 @@ impl Action {
             Self::Look => "this needs a key of any role",
             Self::Oversee => "this needs the role responder, auditor, dpo or admin",
             Self::Administer => "this needs the role admin",
+            Self::Monitor => "this needs the role admin or auditor",
         }
     }
 }

@@ -35,6 +35,16 @@ pub(crate) fn tree() -> &'static Value {
     &TREE
 }
 
+/// Method and path of every operation, in upper case and as the document writes them.
+pub(crate) fn operations() -> Vec<(String, String)> {
+    let paths = TREE.get("paths").and_then(Value::as_object).into_iter().flatten();
+    let operations = paths.flat_map(|(path, item)| {
+        let methods = item.as_object().into_iter().flat_map(Map::keys);
+        methods.map(move |method| (method.to_uppercase(), path.clone()))
+    });
+    operations.collect()
+}
+
 /// This description as `OpenAPI` 3.1
 ///
 /// The document is made from the same table of routes that the server answers from.
@@ -174,9 +184,27 @@ fn finish_responses(responses: Map<String, Value>) -> Map<String, Value> {
         add(*kind);
     }
     for (status, kinds) in problems {
-        finished.insert(status.to_string(), problems_of(status, &kinds));
+        let mut response = problems_of(status, &kinds);
+        if let Some(mut other) = finished.remove(&status.to_string()) {
+            join(&mut response, &mut other);
+        }
+        finished.insert(status.to_string(), response);
     }
     finished
+}
+
+/// Adds what an annotation says of a status that is a problem's too.
+fn join(response: &mut Value, other: &mut Value) {
+    let text = |value: &Value| value.get("description").and_then(Value::as_str).map(str::to_owned);
+    let description = [text(other), text(response)].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    let more = other.get_mut("content").map(Value::take);
+    let content = response.get_mut("content").and_then(Value::as_object_mut);
+    if let (Some(content), Some(Value::Object(more))) = (content, more) {
+        content.extend(more);
+    }
+    if let Some(members) = response.as_object_mut() {
+        members.insert("description".to_owned(), json!(description));
+    }
 }
 
 fn problems_of(status: u16, kinds: &[ProblemType]) -> Value {

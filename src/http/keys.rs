@@ -119,6 +119,20 @@ impl KeyStore {
         self.records.load().values().cloned().collect()
     }
 
+    /// How many keys are active, expired and revoked at `now_s`, Unix seconds.
+    #[must_use]
+    pub fn count_by_state(&self, now_s: u64) -> [(&'static str, u64); 3] {
+        let (mut active, mut expired, mut revoked) = (0, 0, 0);
+        for record in self.records.load().values() {
+            match (record.revoked, record.is_live(now_s)) {
+                (true, _) => revoked += 1,
+                (false, true) => active += 1,
+                (false, false) => expired += 1,
+            }
+        }
+        [("active", active), ("expired", expired), ("revoked", revoked)]
+    }
+
     /// Makes a key at `now_s` (Unix seconds) and returns its text, which is shown this once.
     ///
     /// # Errors

@@ -11,15 +11,19 @@ mod auth;
 mod body;
 mod docs_page;
 mod document;
+mod health;
 pub mod keys;
 mod manage_keys;
 mod manage_ledgers;
+pub mod metrics;
 mod openapi;
 mod params;
 pub mod problem;
+mod process;
 mod proofs;
 mod read;
 mod serve;
+mod stats;
 mod stream;
 mod summary;
 mod tiles;
@@ -42,6 +46,7 @@ use problem::Problem;
 
 pub use document::document;
 pub use serve::{ServeOptions, serve};
+pub use stats::{Open, ServerStats, Turned};
 pub use stream::live::Live;
 
 /// What the handlers share.
@@ -55,6 +60,10 @@ pub struct Server {
     pub clock: Arc<dyn Clock>,
     /// Open streams.
     pub live: Arc<Live>,
+    /// What it counts.
+    pub stats: ServerStats,
+    /// Whether `/metrics` is answered without a key.
+    pub metrics_public: bool,
 }
 
 /// Bytes of a request about keys, ledgers or types at most.
@@ -122,14 +131,17 @@ fn api() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(manage_keys::list_keys, manage_keys::create_key))
         .routes(routes!(manage_keys::get_key, manage_keys::change_key, manage_keys::revoke_key))
         .routes(routes!(manage_keys::rotate_key))
-        .routes(routes!(admin::livez))
-        .routes(routes!(admin::readyz))
+        .routes(routes!(health::livez))
+        .routes(routes!(health::startupz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(metrics::metrics))
         .routes(routes!(document::openapi_json))
         .routes(routes!(docs_page::docs))
 }
 
 /// The routes of a server.
 pub fn router(server: Arc<Server>) -> Router {
+    let measure = axum::middleware::from_fn_with_state(Arc::clone(&server), stats::measure);
     Router::from(api())
         .fallback(|| async {
             Problem::new(problem::NOT_FOUND, "there is no such path; the API begins at /v1")
@@ -138,5 +150,6 @@ pub fn router(server: Arc<Server>) -> Router {
         .method_not_allowed_fallback(|| async {
             Problem::new(problem::METHOD_NOT_ALLOWED, "this path is not for that method").into_response()
         })
+        .layer(measure)
         .with_state(server)
 }

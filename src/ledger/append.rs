@@ -80,6 +80,18 @@ impl Ledger {
         atomic: bool,
         with_proof: bool,
     ) -> Vec<Result<Appended, AppendError>> {
+        let answers = self.append_all(events, producer, atomic, with_proof).await;
+        self.shared.stats.answered(&answers);
+        answers
+    }
+
+    async fn append_all(
+        &self,
+        events: Vec<Result<Event, AppendError>>,
+        producer: u32,
+        atomic: bool,
+        with_proof: bool,
+    ) -> Vec<Result<Appended, AppendError>> {
         let count = events.len();
         let mut conflicts = HashSet::new();
         for _ in 0..LOOK_UPS_MAX {

@@ -155,3 +155,34 @@ pub enum AppendError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
+
+impl LedgerError {
+    /// The code of the problem that this is to a caller.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Store(store) if store.is_full() => "disk-full",
+            _ => "internal",
+        }
+    }
+}
+
+impl AppendError {
+    /// The code of the problem that this is to a caller; the same list as `http::problem::TYPES`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Event(error) => error.problem(),
+            Self::Conflict { .. } | Self::ConflictInBatch => "conflict",
+            Self::FutureTime { .. } => "time-in-future",
+            Self::AncientTime => "time-too-old",
+            Self::BatchRefused => "batch-refused",
+            Self::TooLargeTogether { .. } => "body-too-large",
+            Self::DiskLow => "disk-full",
+            Self::Overloaded { .. } => "overloaded",
+            Self::ClockAhead { .. } => "clock-ahead",
+            Self::Ledger(error) => error.code(),
+        }
+    }
+}

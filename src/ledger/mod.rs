@@ -30,6 +30,7 @@ mod shared;
 mod snapshot;
 mod start;
 mod state;
+pub mod stats;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -56,6 +57,10 @@ use crate::log::note::VerifierKey;
 
 use sequencer::{Item, Message, Outcome, Submission};
 use shared::Shared;
+use stats::Stats;
+
+/// The journal's directory within the ledger's.
+const JOURNAL_DIR: &str = "journal";
 
 /// Settings of a running ledger.
 #[derive(Debug, Clone)]
@@ -145,6 +150,37 @@ impl Ledger {
     /// are refused and reads go on.
     pub fn set_disk_low(&self, low: bool) {
         self.shared.disk_low.store(low, Ordering::SeqCst);
+    }
+
+    /// Whether appends are refused for want of disk space.
+    #[must_use]
+    pub fn is_disk_low(&self) -> bool {
+        self.shared.disk_low.load(Ordering::SeqCst)
+    }
+
+    /// What it has counted since it was opened.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.shared.stats
+    }
+
+    /// Number of committed entries.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.shared.size()
+    }
+
+    /// Bytes of the journal's files. Asks the disk, so it is called from threads that may block.
+    ///
+    /// # Errors
+    /// What the storage reports.
+    pub fn journal_bytes(&self) -> Result<u64, LedgerError> {
+        let dir = self.shared.path(JOURNAL_DIR);
+        let mut bytes = 0;
+        for name in self.shared.storage.list(&dir)? {
+            bytes += self.shared.storage.len(&format!("{dir}/{name}"))?.unwrap_or(0);
+        }
+        Ok(bytes)
     }
 
     /// Committed entries whose index rows are not yet in durable runs.

@@ -271,12 +271,15 @@ impl Sequencer {
         if group.records.is_empty() {
             return Ok(());
         }
+        let began_us = self.shared.clock.monotonic_us();
         if let Err(error) = self.journal.append(&group.frame).and_then(|()| self.journal.sync()) {
             // Before the waiting requests learn of it, so that none of them finds the ledger running.
             let error = LedgerError::from(error);
             self.shared.stop(&error);
             return Err(error);
         }
+        let flush_us = self.shared.clock.monotonic_us().saturating_sub(began_us);
+        self.shared.stats.committed(group.records.len(), flush_us);
         let bytes: usize = group.records.iter().map(|record| record.weight_bytes()).sum();
         self.shared
             .journaled_bytes

@@ -32,6 +32,7 @@ use super::error::LedgerError;
 use super::persons::Directory;
 use super::sequencer::Message;
 use super::start::anchor_file;
+use super::stats::Stats;
 use super::tail::Tail;
 use super::{LedgerOptions, Secrets};
 
@@ -80,6 +81,7 @@ pub(crate) struct Shared {
     pub(crate) signed: Mutex<(u64, Arc<str>)>,
     /// Bytes that the journal has been given since the start, about.
     pub(crate) journaled_bytes: AtomicU64,
+    pub(crate) stats: Stats,
     /// Indexes whose repeats have left a conflict entry lately.
     pub(crate) conflicts: Mutex<HashSet<u64>>,
     /// Set while the disk has less room than is kept in reserve.
@@ -267,6 +269,7 @@ impl Shared {
             anchor.write_durable(&anchor_file(&self.name), note.as_bytes())?;
         }
         self.published.store(Arc::new(note));
+        self.stats.published(checkpoint.size.0, self.clock.now_us());
         self.announce_change();
         Ok(())
     }

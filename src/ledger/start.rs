@@ -34,8 +34,9 @@ use super::open::{Files, Recovered};
 use super::persons::Directory;
 use super::sequencer::{Message, Sequencer, WAITING_SUBMISSIONS_MAX, index_terms};
 use super::shared::{Macs, OnFatal, Shared};
+use super::stats::Stats;
 use super::tail::Tail;
-use super::{Ledger, LedgerOptions, settings};
+use super::{JOURNAL_DIR, Ledger, LedgerOptions, settings};
 
 /// Entries whose index rows are added in one call when the index is caught up.
 const CATCH_UP_ENTRIES: u64 = 4_096;
@@ -129,7 +130,7 @@ impl Ledger {
             None => None,
         };
         let (journal, from_journal) =
-            Journal::open(Arc::clone(&storage), &format!("{prefix}/journal"), id.0, known_size)?;
+            Journal::open(Arc::clone(&storage), &format!("{prefix}/{JOURNAL_DIR}"), id.0, known_size)?;
         if let Some(cut) = &from_journal.cut {
             (around.on_warning)(&format!(
                 "cut {} bytes of an unfinished write off {} at byte {}; nothing acknowledged was in them",
@@ -251,6 +252,7 @@ fn share(
         published: ArcSwap::from_pointee(String::new()),
         signed: Mutex::new((0, Arc::from(""))),
         journaled_bytes: AtomicU64::new(0),
+        stats: Stats::default(),
         conflicts: Mutex::new(HashSet::new()),
         disk_low: AtomicBool::new(false),
         closing: AtomicBool::new(false),

@@ -1,0 +1,193 @@
+//! What the server counts besides its ledgers' own counts.
+//!
+//! In scope: requests by operation, connections, refusals of the accept loop and of limits, room on
+//! the disk. Out of scope: names and text ([`super::metrics`]). Invariant: what is counted apart is from
+//! a closed list (operations of the contract, status classes, causes), whatever a client sends.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use crate::clock::Clock;
+use crate::ledger::stats::{DURATION_BOUNDS_US, Histogram};
+
+use super::{Server, document};
+
+/// What requests that are no operation of the contract are counted as.
+const OTHER: &str = "other";
+
+/// The classes of status codes that are counted.
+const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
+
+/// Why a request or connection was turned away before it reached a handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Turned {
+    /// A key or address sent more than it may.
+    RateLimit,
+    /// The server has as much to do as it takes on.
+    Overload,
+}
+
+/// Every cause with its name.
+const CAUSES: [(Turned, &str); 2] = [(Turned::RateLimit, "rate-limit"), (Turned::Overload, "overload")];
+
+/// The counts of one operation.
+#[derive(Debug)]
+pub(crate) struct OperationStats {
+    by_class: [AtomicU64; CLASSES.len()],
+    pub(crate) duration_us: Histogram,
+}
+
+impl OperationStats {
+    fn new() -> Self {
+        Self { by_class: Default::default(), duration_us: Histogram::new(DURATION_BOUNDS_US) }
+    }
+
+    /// How many answers there were of each class.
+    pub(crate) fn classes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        CLASSES.into_iter().zip(self.by_class.iter().map(|count| count.load(Ordering::Relaxed)))
+    }
+}
+
+/// An operation: method and route template.
+type Operation = (String, String);
+
+/// The counts of a server.
+#[derive(Debug)]
+pub struct ServerStats {
+    started_us: (u64, u64),
+    operations: BTreeMap<Operation, OperationStats>,
+    other: OperationStats,
+    turned: [AtomicU64; CAUSES.len()],
+    connections_open: Arc<AtomicU64>,
+    connections_max: AtomicU64,
+    /// 0 where the operating system does not say.
+    disk_free_bytes: AtomicU64,
+}
+
+impl ServerStats {
+    /// Counts from now on.
+    #[must_use]
+    pub fn new(clock: &dyn Clock) -> Self {
+        let operations = document::operations().into_iter();
+        Self {
+            started_us: (clock.now_us(), clock.monotonic_us()),
+            operations: operations.map(|each| (each, OperationStats::new())).collect(),
+            other: OperationStats::new(),
+            turned: Default::default(),
+            connections_open: Arc::default(),
+            connections_max: AtomicU64::default(),
+            disk_free_bytes: AtomicU64::default(),
+        }
+    }
+
+    /// Counts a request or connection that was turned away.
+    pub fn turn_away(&self, cause: Turned) {
+        let counts = CAUSES.iter().zip(&self.turned);
+        for (_, count) in counts.filter(|((each, _), _)| *each == cause) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many were turned away, by cause.
+    pub(crate) fn turned_away(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        CAUSES.iter().zip(&self.turned).map(|((_, name), count)| (*name, count.load(Ordering::Relaxed)))
+    }
+
+    /// Counts an open connection until what is returned is dropped.
+    #[must_use]
+    pub fn connection(&self) -> Open {
+        Open::count(&self.connections_open)
+    }
+
+    /// Notes how many connections may be open at once.
+    pub fn set_connections_max(&self, max: usize) {
+        self.connections_max.store(u64::try_from(max).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Notes the room on the disk of the data directory.
+    pub fn set_disk_free_bytes(&self, bytes: u64) {
+        self.disk_free_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Connections open now, and at most.
+    pub(crate) fn connections(&self) -> (u64, u64) {
+        (self.connections_open.load(Ordering::Relaxed), self.connections_max.load(Ordering::Relaxed))
+    }
+
+    /// Room on the disk, where the operating system says.
+    pub(crate) fn disk_free_bytes(&self) -> Option<u64> {
+        Some(self.disk_free_bytes.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
+    }
+
+    /// When the process started, Unix microseconds.
+    pub(crate) fn started_at_us(&self) -> u64 {
+        self.started_us.0
+    }
+
+    /// How far the wall clock has run ahead of the monotonic one since the start; negative behind it.
+    pub(crate) fn clock_ahead_us(&self, clock: &dyn Clock) -> i64 {
+        let (wall_us, monotonic_us) = self.started_us;
+        let expected_us = wall_us.saturating_add(clock.monotonic_us().saturating_sub(monotonic_us));
+        let signed = |us: u64| i64::try_from(us).unwrap_or(i64::MAX);
+        signed(clock.now_us()).saturating_sub(signed(expected_us))
+    }
+
+    /// Method, route and counts of every operation, and of everything else.
+    pub(crate) fn operations(&self) -> impl Iterator<Item = (&str, &str, &OperationStats)> {
+        let known =
+            self.operations.iter().map(|((method, route), counts)| (&**method, &**route, counts));
+        known.chain([(OTHER, OTHER, &self.other)])
+    }
+
+    fn answered(&self, method: &Method, route: Option<&str>, status: StatusCode, duration_us: u64) {
+        let method = if method == Method::HEAD { "GET" } else { method.as_str() };
+        let route = route.unwrap_or_default().replace("{*", "{");
+        let found = self.operations.get(&(method.to_owned(), route));
+        let counts = found.unwrap_or(&self.other);
+        let class = usize::from(status.as_u16() / 100).saturating_sub(2);
+        if let Some(count) = counts.by_class.get(class) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        counts.duration_us.record(duration_us);
+    }
+}
+
+/// Something that is counted as long as it is held.
+#[derive(Debug)]
+pub struct Open(Arc<AtomicU64>);
+
+impl Open {
+    fn count(counter: &Arc<AtomicU64>) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(counter))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts every request, with the time to the head of its answer.
+pub(crate) async fn measure(
+    State(server): State<Arc<Server>>,
+    matched: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let began_us = server.clock.monotonic_us();
+    let method = request.method().clone();
+    let response = next.run(request).await;
+    let duration_us = server.clock.monotonic_us().saturating_sub(began_us);
+    let route = matched.as_ref().map(MatchedPath::as_str);
+    server.stats.answered(&method, route, response.status(), duration_us);
+    response
+}
