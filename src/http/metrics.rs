@@ -104,8 +104,7 @@ metrics! {
         });
     "counterfoil_fold_lag_entries", Gauge, "", ["ledger"],
         "Committed entries that are not in the tiles of a published checkpoint yet",
-        "over 0 for a minute without `counterfoil_checkpoint_time_seconds` moving; it never falls below \
-         10,000",
+        "over 0 for a minute without `counterfoil_checkpoint_time_seconds` moving",
         |scrape, out| scrape.each(|ledger| {
             out.gauge(ledger, ledger.size().saturating_sub(ledger.stats().published_size()));
         });
