@@ -82,7 +82,7 @@ fn sample(line: &str) -> (String, BTreeMap<String, String>, f64) {
     assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{line}");
     let mut labels = BTreeMap::new();
     if let Some(inner) = rest.strip_prefix('{') {
-        let (inside, after) = inner.split_once('}').unwrap();
+        let (inside, after) = inner.rsplit_once('}').unwrap();
         for pair in inside.split("\",") {
             let (label, value) = pair.split_once("=\"").unwrap();
             let value = value.trim_end_matches('"').to_owned();
