@@ -251,7 +251,15 @@ fn no_client_makes_labels() {
         client.append(&json!({ "id": "x", "org": "o", "producer": "p", "type": type_name }));
     }
     client.get(&format!("{MAIN}/events/999999999")).expect_status(404);
-    assert_eq!(labels(scrape(&client)), before);
+    let page = include_str!("../docs/problems.md");
+    let codes: BTreeSet<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("## `")?.strip_suffix('`')).collect();
+    let after = labels(scrape(&client));
+    for (series, with) in after.difference(&before) {
+        let result = with.get("result").map(String::as_str);
+        assert!(result.is_some_and(|result| codes.contains(result)), "{series} {with:?}");
+        assert_eq!((series.as_str(), with.len()), ("counterfoil_events_total", 2), "{with:?}");
+    }
 }
 
 #[test]
@@ -273,8 +281,16 @@ fn metrics_and_checks_are_for_who_watches() {
         assert_eq!(names, ["checkpoint", "clock", "disk", "index", "running"].into());
         assert_eq!(ready["status"], "ok", "{ready}");
     }
-    let bound = server.client_with(&json!({ "role": "auditor", "ledgers": ["elsewhere"] }));
-    assert!(scrape(&bound)["counterfoil_ledger_entries"].series.is_empty(), "bound to other ledgers");
+    server.client().post_json("/v1/ledgers", &json!({ "name": "second" })).expect_status(201);
+    assert_eq!(scrape(&server.client())["counterfoil_ledger_entries"].series.len(), 2);
+    let bound = server.client_with(&json!({ "role": "auditor", "ledgers": ["second"] }));
+    let families = scrape(&bound);
+    let ledgers: BTreeSet<&str> = families
+        .values()
+        .flat_map(|family| family.series.keys())
+        .filter_map(|(_, labels)| labels.get("ledger").map(String::as_str))
+        .collect();
+    assert_eq!(ledgers, ["second"].into(), "bound to one ledger");
     for path in ["/readyz", "/readyz?verbose=true"] {
         assert_eq!(anyone.get(path).expect_status(200).text(), "ok\n", "{path}");
     }
