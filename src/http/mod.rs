@@ -11,7 +11,9 @@ mod auth;
 mod body;
 mod docs_page;
 mod document;
+mod front;
 pub mod keys;
+mod limits;
 mod manage_keys;
 mod manage_ledgers;
 mod openapi;
@@ -23,11 +25,13 @@ mod serve;
 mod stream;
 mod summary;
 mod tiles;
+mod unpack;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::http::HeaderMap;
+use axum::middleware;
 use axum::response::IntoResponse;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -41,7 +45,8 @@ use params::Params;
 use problem::Problem;
 
 pub use document::document;
-pub use serve::{ServeOptions, serve};
+pub use front::Front;
+pub use serve::{ServeOptions, Tls, TlsError, serve};
 pub use stream::live::Live;
 
 /// What the handlers share.
@@ -53,6 +58,8 @@ pub struct Server {
     pub keys: KeyStore,
     /// Time, for the expiry of keys.
     pub clock: Arc<dyn Clock>,
+    /// What holds for every request alike.
+    pub front: Front,
     /// Open streams.
     pub live: Arc<Live>,
 }
@@ -138,5 +145,6 @@ pub fn router(server: Arc<Server>) -> Router {
         .method_not_allowed_fallback(|| async {
             Problem::new(problem::METHOD_NOT_ALLOWED, "this path is not for that method").into_response()
         })
+        .layer(middleware::from_fn_with_state(Arc::clone(&server), front::front))
         .with_state(server)
 }
