@@ -571,7 +571,7 @@ fn content_types_and_encodings_are_checked() {
 #[test]
 fn keys_are_checked() {
     let data = DataDir::new();
-    let server = data.serve();
+    let server = data.serve_with(&["key_failures_per_minute=0"]);
     let admin = server.client();
     let size = admin.size();
     let event = marked();

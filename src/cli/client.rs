@@ -6,9 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use zeroize::Zeroizing;
 
-use crate::client::transport::{self, Answer as Answered, Transport};
+use crate::client::transport::{self, Answer as Answered, ApiKey, Roots, Transport};
 use crate::client::{Builder, Client as Producer, ClientError};
 
 use super::verify::verifier_key;
@@ -86,17 +85,18 @@ impl Client {
     /// A client of the server and ledger that `args` name.
     pub(crate) fn new(args: &ServerArgs) -> Result<Self, Failure> {
         let key = args.key_file.as_deref().map(read_key).transpose()?;
-        Ok(Self::at(&args.url, &args.ledger, key))
+        let roots = read_roots(args.ca_file.as_deref())?;
+        Ok(Self::at(&args.url, &args.ledger, key, roots.as_ref()))
     }
 
     /// A client of `url`, which is a server's root or a ledger's prefix.
-    pub(crate) fn at(url: &str, ledger: &str, key: Option<Zeroizing<String>>) -> Self {
-        Self { transport: Transport::to_ledger(url, ledger, key, None) }
+    pub(crate) fn at(url: &str, ledger: &str, key: Option<ApiKey>, roots: Option<&Roots>) -> Self {
+        Self { transport: Transport::to_ledger(url, ledger, key, roots) }
     }
 
     /// A client of the log that is served directly below `url`.
-    pub(crate) fn below(url: &str, key: Option<Zeroizing<String>>) -> Self {
-        Self { transport: Transport::below(url, key, None) }
+    pub(crate) fn below(url: &str, key: Option<ApiKey>, roots: Option<&Roots>) -> Self {
+        Self { transport: Transport::below(url, key, roots) }
     }
 
     /// A request to a path below the server's root, with its JSON answer; null where it has none.
@@ -139,6 +139,11 @@ impl Answer {
 }
 
 /// Reads an API key file of one line.
-pub(crate) fn read_key(path: &Path) -> Result<Zeroizing<String>, Failure> {
+pub(crate) fn read_key(path: &Path) -> Result<ApiKey, Failure> {
     Ok(transport::read_key(path)?)
+}
+
+/// Reads the certificate authorities to trust instead of the public ones.
+pub(crate) fn read_roots(path: Option<&Path>) -> Result<Option<Roots>, Failure> {
+    Ok(path.map(Roots::read).transpose()?)
 }

@@ -75,6 +75,10 @@ pub(crate) struct ServerArgs {
     /// File with the API key, one line.
     #[arg(long, env = "COUNTERFOIL_KEY_FILE", value_name = "FILE")]
     pub(crate) key_file: Option<std::path::PathBuf>,
+    /// PEM file of certificate authorities that the server's certificate may come from, instead of the
+    /// public ones.
+    #[arg(long, env = "COUNTERFOIL_CA_FILE", value_name = "FILE")]
+    pub(crate) ca_file: Option<std::path::PathBuf>,
 }
 
 /// Why a command ends with an error; the text goes to stderr.

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::ProgressBar;
-use zeroize::Zeroizing;
 
 use crate::event::json::{self, JsonLimits};
 use crate::log::checkpoint::{self, Checkpoint};
@@ -23,6 +22,8 @@ use crate::prove::receipt::{RECEIPT_BYTES_MAX, Receipt};
 use crate::prove::verdict::{Finding, Report, Verdict};
 use crate::prove::verify_log::{FINDINGS_KEPT, LogOptions, LogSource, NoParts, verify_log};
 use crate::prove::verify_receipt::{Context, Published, verify_receipt};
+
+use crate::client::transport::{ApiKey, Roots};
 
 use super::Failure;
 use super::client::{Client, problem_sentence};
@@ -42,17 +43,20 @@ pub(super) struct Asked<'a> {
     pub(super) parts: bool,
     /// Why personal parts are read.
     pub(super) reason: Option<&'a str>,
+    /// As whom.
+    pub(super) api_key: Option<ApiKey>,
+    /// Whose certificates are trusted, where not the public ones.
+    pub(super) roots: Option<&'a Roots>,
 }
 
 /// Verifies the log below `url`.
 pub(super) fn verify(
     url: &str,
     given: &Given<'_>,
-    api_key: Option<Zeroizing<String>>,
     asked: &Asked<'_>,
     bar: &ProgressBar,
 ) -> Result<Report, Failure> {
-    let (client, note, is_ledger) = find(url, given, api_key)?;
+    let (client, note, is_ledger) = find(url, given, asked)?;
     let opened = checkpoint::open(&note, given.key).ok();
     let size = opened.as_ref().map_or(0, |checkpoint| checkpoint.size.0);
     let log = RemoteLog { client: &client, events: RefCell::default() };
@@ -83,26 +87,22 @@ pub(super) fn verify(
 }
 
 /// The client of the log that is meant by a URL, its checkpoint, and whether a server of ours has it.
-fn find(
-    url: &str,
-    given: &Given<'_>,
-    api_key: Option<Zeroizing<String>>,
-) -> Result<(Client, Vec<u8>, bool), Failure> {
+fn find(url: &str, given: &Given<'_>, asked: &Asked<'_>) -> Result<(Client, Vec<u8>, bool), Failure> {
     if url.contains("/v1/ledgers/") {
-        let client = Client::at(url, "", api_key);
+        let client = Client::at(url, "", asked.api_key.clone(), asked.roots);
         let note = client.get("checkpoint", "text/plain")?.good()?;
         return Ok((client, note, true));
     }
-    let mirror = Client::below(url, None);
+    let mirror = Client::below(url, None, asked.roots);
     let answer = mirror.get("checkpoint", "text/plain")?;
     if (200..300).contains(&answer.status) {
-        return Ok((Client::below(url, api_key), answer.body, false));
+        return Ok((Client::below(url, asked.api_key.clone(), asked.roots), answer.body, false));
     }
     // A ledger of another name is often the last word of its origin.
     let named = given.key.name().rsplit('/').next().unwrap_or("main");
     let mut found = None;
     for ledger in ["main", named] {
-        let client = Client::at(url, ledger, api_key.clone());
+        let client = Client::at(url, ledger, asked.api_key.clone(), asked.roots);
         let answer = client.get("checkpoint", "text/plain")?;
         if !(200..300).contains(&answer.status) {
             continue;

@@ -4,15 +4,18 @@
 //! served. Invariants: one process per data directory; after a failed write the process ends with
 //! an error instead of going on.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{CONFIG_FILE, Config};
+use crate::config::{CONFIG_FILE, Config, Effective};
 use crate::http::keys::{ADMIN_KEY_FILE, KeyStore};
-use crate::http::{self, ServeOptions, Server, ServerStats};
+use crate::http::{self, Around, Front, ServeOptions, Server, ServerStats, Tls};
 use crate::ledger::{HostOptions, LedgerError, LedgerOptions, Ledgers};
 use crate::store::lock::DirLock;
 use crate::store::{DiskStorage, Storage};
@@ -22,14 +25,18 @@ use super::{EXIT_ERROR, EXIT_GOOD, Failure, init};
 /// Run the server; on an empty directory, `init` it first.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  counterfoil serve --data ./ledger\n  \
-    counterfoil serve --data ./ledger --listen 127.0.0.1:0")]
+    counterfoil serve --data ./ledger --listen 127.0.0.1:0\n  \
+    counterfoil serve --data ./ledger --set rate_events_per_s=500")]
 pub(crate) struct ServeArgs {
     /// The data directory.
     #[arg(long, env = "COUNTERFOIL_DATA", value_name = "DIR")]
     data: PathBuf,
-    /// Address and port to listen on; port 0 takes a free one. The default is in counterfoil.toml.
-    #[arg(long, env = "COUNTERFOIL_LISTEN", value_name = "ADDR")]
+    /// Address and port to listen on; port 0 takes a free one. Short for --set listen=ADDR.
+    #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
+    /// A setting for this run; wins over the environment and counterfoil.toml. May be repeated.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    settings: Vec<(String, String)>,
     /// Origin for a directory that is still empty; see `init`.
     #[arg(long, value_name = "NAME")]
     origin: Option<String>,
@@ -45,7 +52,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
         init::create(&args.data, args.origin.as_deref())?;
         eprintln!("Made the ledger `main` in {}.", args.data.display());
     }
-    let config = read_config(&*storage, &args.data)?;
+    let listen = args.listen.iter().map(|listen| ("listen".to_owned(), listen.clone()));
+    let flags: Vec<_> = listen.chain(args.settings.iter().cloned()).collect();
+    let config = read_settings(&*storage, &args.data, &flags)?.config;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let keys = KeyStore::open(Arc::clone(&storage))?;
     let anchor: Option<Arc<dyn Storage>> = match &config.anchor_dir {
@@ -65,19 +74,24 @@ pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
         on_fatal: end_now,
         on_warning: |warning| eprintln!("counterfoil: warning: {warning}"),
     };
+    let tls = match (&config.tls_cert_file, &config.tls_key_file) {
+        (Some(cert), Some(key)) => Some(Arc::new(Tls::open(cert, key)?)),
+        _ => None,
+    };
+    let front = Front::new(&config, Arc::clone(&clock)).map_err(Failure::new)?;
     let ledgers = Ledgers::open(host, &config)?;
-    let listen = args.listen.clone().unwrap_or(config.listen);
     let server = Arc::new(Server {
         ledgers,
         keys,
-        stats: ServerStats::new(&*clock),
+        stats: Arc::new(ServerStats::new(&*clock)),
         clock,
+        front,
         live: Arc::default(),
         metrics_public: config.metrics_public,
     });
     let watched = Arc::clone(&server);
     let watch = DiskWatch { data: args.data.clone(), reserve_bytes: config.disk_reserve_bytes };
-    serve(&server, &listen, &args.data, move || watch.look(&watched))?;
+    serve(&server, &config, tls, &args.data, move || watch.look(&watched))?;
     server.keys.save_last_use()?;
     server.ledgers.close()?;
     Ok(EXIT_GOOD)
@@ -93,14 +107,25 @@ fn end_now(error: &LedgerError) {
     std::process::exit(i32::from(EXIT_ERROR));
 }
 
-/// Reads the settings of a data directory.
-pub(crate) fn read_config(storage: &dyn Storage, data: &Path) -> Result<Config, Failure> {
+/// The settings of a data directory, with this process's environment and `flags` over them.
+pub(crate) fn read_settings(
+    storage: &dyn Storage,
+    data: &Path,
+    flags: &[(String, String)],
+) -> Result<Effective, Failure> {
     let bytes = storage.read(CONFIG_FILE)?.ok_or_else(|| {
         Failure::new(format!("{} holds no {CONFIG_FILE}; `counterfoil init` makes one", data.display()))
     })?;
-    let text =
-        String::from_utf8(bytes).map_err(|_| Failure::new(format!("{CONFIG_FILE} is not UTF-8")))?;
-    Config::parse(&text).map_err(|error| Failure::new(format!("{CONFIG_FILE}: {error}")))
+    let file = data.join(CONFIG_FILE);
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Failure::new(format!("{} is not UTF-8", file.display())))?;
+    Effective::load(&text, |name| std::env::var(name).ok(), flags)
+        .map_err(|error| Failure::new(format!("{}: {error}", file.display())))
+}
+
+fn name_and_value(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("a setting is written NAME=VALUE")?;
+    Ok((name.trim().to_owned(), value.to_owned()))
 }
 
 /// Looks after the room on the disk.
@@ -126,32 +151,39 @@ impl DiskWatch {
 
 fn serve(
     server: &Arc<Server>,
-    listen: &str,
+    config: &Config,
+    tls: Option<Arc<Tls>>,
     data: &Path,
     every_second: impl Fn() + Send + 'static,
 ) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
+        let listen = &config.listen;
         let listener = tokio::net::TcpListener::bind(listen)
             .await
             .map_err(|error| Failure::new(format!("cannot listen on {listen}: {error}")))?;
         let address = listener.local_addr()?;
-        announce(server, &address.to_string(), data);
+        announce(server, address, tls.as_deref(), data);
         tokio::spawn(async move {
-            let mut seconds = tokio::time::interval(std::time::Duration::from_secs(1));
+            let mut seconds = tokio::time::interval(Duration::from_secs(1));
             loop {
                 seconds.tick().await;
                 every_second();
             }
         });
         tokio::spawn(keep_last_use(Arc::clone(server)));
+        tokio::spawn(keep_certificate(
+            tls.clone(),
+            Duration::from_millis(config.tls_reload_interval_ms),
+        ));
         let router = http::router(Arc::clone(server));
+        let around = Around { stats: Arc::clone(&server.stats), clock: Arc::clone(&server.clock) };
         let live = Arc::clone(&server.live);
         let end = async move {
             asked_to_end().await;
             live.end();
         };
-        http::serve(listener, router, ServeOptions::default(), end).await?;
+        http::serve(listener, router, ServeOptions::from(config), tls, around, end).await?;
         Ok(())
     })
 }
@@ -169,10 +201,48 @@ async fn keep_last_use(server: Arc<Server>) {
     }
 }
 
+/// Looks at the certificate's files now and then, and when SIGHUP asks for it. Without TLS, SIGHUP does
+/// nothing, rather than ending the server.
+async fn keep_certificate(tls: Option<Arc<Tls>>, every: Duration) {
+    let Ok(mut asked) = signal(SignalKind::hangup()) else { return };
+    let mut turns = tokio::time::interval(every);
+    let mut complaint = String::new();
+    loop {
+        let by_signal = tokio::select! {
+            _ = turns.tick() => false,
+            _ = asked.recv() => true,
+        };
+        let Some(tls) = tls.clone() else { continue };
+        match tokio::task::spawn_blocking(move || tls.reload()).await {
+            Ok(Ok(true)) => {
+                complaint.clear();
+                eprintln!("counterfoil: the TLS certificate was replaced");
+            }
+            Ok(Ok(false)) if by_signal => eprintln!("counterfoil: the TLS files have not changed"),
+            // The same fault is named once, and again to whoever asks by a signal.
+            Ok(Err(error)) if by_signal || error.to_string() != complaint => {
+                complaint = error.to_string();
+                eprintln!("counterfoil: warning: {error}; the certificate in use stays in use");
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
 /// Says where the server listens and how to use it. The address line goes to standard output, so
 /// that a script can wait for it.
-fn announce(server: &Server, address: &str, data: &Path) {
-    println!("http://{address}");
+fn announce(server: &Server, address: SocketAddr, tls: Option<&Tls>, data: &Path) {
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    println!("{scheme}://{address}");
+    if let Some(warning) = tls.and_then(Tls::warning) {
+        eprintln!("counterfoil: warning: {warning}");
+    }
+    if tls.is_none() && !address.ip().is_loopback() {
+        eprintln!(
+            "counterfoil: warning: API keys and events cross the network unencrypted; set tls_cert_file \
+             and tls_key_file, or listen on 127.0.0.1 behind a proxy that speaks TLS"
+        );
+    }
     for ledger in server.ledgers.all().values() {
         eprintln!("Ledger {}, verifier key:", ledger.name());
         eprintln!("  {}", ledger.verifier());
@@ -180,7 +250,7 @@ fn announce(server: &Server, address: &str, data: &Path) {
     let key = data.join(ADMIN_KEY_FILE);
     eprintln!("Append an event:");
     eprintln!(
-        "  curl http://{address}/v1/ledgers/main/events -H \"Authorization: Bearer $(cat {})\" \\\n    \
+        "  curl {scheme}://{address}/v1/ledgers/main/events -H \"Authorization: Bearer $(cat {})\" \\\n    \
          -H 'Content-Type: application/json' -d '{{\"id\":\"e1\",\"org\":\"acme\",\"producer\":\"crm\",\
          \"type\":\"data.deleted\",\"at\":\"2026-01-31T09:00:00Z\",\"subject\":\"s1\",\"holder\":\"self\",\
          \"complete\":true,\"method\":\"automatic\"}}'",
@@ -190,8 +260,7 @@ fn announce(server: &Server, address: &str, data: &Path) {
 
 async fn asked_to_end() {
     let interrupted = tokio::signal::ctrl_c();
-    let Ok(mut terminated) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-    else {
+    let Ok(mut terminated) = signal(SignalKind::terminate()) else {
         let _ = interrupted.await;
         return;
     };

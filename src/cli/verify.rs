@@ -27,7 +27,7 @@ use crate::prove::verify_log::Progress;
 use crate::prove::verify_receipt::{Context, Published, ReaderKeys};
 use crate::vault::KeyRing;
 
-use super::client::read_key;
+use super::client::{read_key, read_roots};
 use super::directory::{self, CHECKPOINT_BYTES_MAX, Given, Recognised};
 use super::output::{open_input, read_input, write_output};
 use super::{Failure, remote};
@@ -62,6 +62,10 @@ pub(crate) struct VerifyArgs {
     /// File with an API key, with which a server is asked for what needs a role.
     #[arg(long, env = "COUNTERFOIL_KEY_FILE", value_name = "FILE")]
     key_file: Option<PathBuf>,
+    /// PEM file of certificate authorities that a server's certificate may come from, instead of the
+    /// public ones.
+    #[arg(long, env = "COUNTERFOIL_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// The entry that a `.tlog-proof` is about.
     #[arg(long, value_name = "FILE")]
     entry: Option<PathBuf>,
@@ -99,8 +103,14 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<u8, Failure> {
     let path = Path::new(&args.target);
     let report = if is_url {
         let api_key = args.key_file.as_deref().map(read_key).transpose()?;
-        let asked = remote::Asked { parts: args.parts, reason: args.reason.as_deref() };
-        with_bar(|bar| remote::verify(&args.target, &given, api_key, &asked, bar))?
+        let roots = read_roots(args.ca_file.as_deref())?;
+        let asked = remote::Asked {
+            parts: args.parts,
+            reason: args.reason.as_deref(),
+            api_key,
+            roots: roots.as_ref(),
+        };
+        with_bar(|bar| remote::verify(&args.target, &given, &asked, bar))?
     } else if args.target != "-" && path.is_dir() {
         match directory::recognise(path, &key)? {
             Recognised::OtherKeys(origins) => directory::other_keys(&key, &origins),

@@ -69,6 +69,7 @@ pub(crate) async fn add(
         }
         problem
     })?;
+    server.front.limits.events(key.number, 1)?;
     if ledger.catalogue().event_type(RAW_TYPE).is_none() {
         let ledger = Arc::clone(&ledger);
         off_thread(move || register(&ledger)).await?;

@@ -61,10 +61,10 @@ pub(crate) async fn post_events(
     let atomic = params.boolean("atomic")?.unwrap_or(true);
     let bytes = body::read(&headers, body, REQUEST_BYTES_MAX).await?;
     if bytes.len() <= INLINE_BYTES_MAX {
-        return append(&ledger, &key, atomic, &headers, &bytes).await;
+        return append(&server, &ledger, &key, atomic, &headers, &bytes).await;
     }
     let runtime = Handle::current();
-    off_thread(move || runtime.block_on(append(&ledger, &key, atomic, &headers, &bytes))).await
+    off_thread(move || runtime.block_on(append(&server, &ledger, &key, atomic, &headers, &bytes))).await
 }
 
 /// Bodies up to this many bytes are parsed and sealed on the async thread, where one event costs
@@ -72,6 +72,7 @@ pub(crate) async fn post_events(
 pub(crate) const INLINE_BYTES_MAX: usize = 64 * 1024;
 
 async fn append(
+    server: &Server,
     ledger: &Ledger,
     key: &KeyRecord,
     atomic: bool,
@@ -82,6 +83,7 @@ async fn append(
         Events::One(event) => (vec![*event], true),
         Events::Many(events) => (events, false),
     };
+    server.front.limits.events(key.number, events.len())?;
     let as_proof = single && accepts(headers, TLOG_PROOF);
     let full = receipt_is_full(headers, single) || as_proof;
     let events = events

@@ -60,6 +60,32 @@ impl Action {
     }
 }
 
+/// The text of the key that a request carries.
+fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+    let unauthenticated = |detail: &str| Problem::new(problem::UNAUTHENTICATED, detail);
+    let value = headers
+        .get(header::AUTHORIZATION)
+        .ok_or_else(|| unauthenticated("the request has no `Authorization` header"))?;
+    value
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, key)| key.trim())
+        .ok_or_else(|| unauthenticated("the `Authorization` header is not `Bearer cf_…`"))
+}
+
+/// The key that a request carries, where it is good.
+pub(crate) fn key(server: &Server, headers: &HeaderMap) -> Result<Arc<KeyRecord>, Problem> {
+    let checked = server.keys.check(bearer(headers)?, server.now_s());
+    checked.map_err(|error| Problem::new(problem::UNAUTHENTICATED, error.to_string()))
+}
+
+/// Number of the key that a request claims to carry; no secret is looked at.
+pub(crate) fn claimed(server: &Server, headers: &HeaderMap) -> Option<u32> {
+    server.keys.claimed(bearer(headers).ok()?)
+}
+
 /// The caller of a request, where its key allows `action` on `ledger`.
 pub(crate) fn authorize(
     server: &Server,
@@ -67,19 +93,7 @@ pub(crate) fn authorize(
     ledger: Option<&str>,
     action: Action,
 ) -> Result<Arc<KeyRecord>, Problem> {
-    let unauthenticated = |detail: &str| Problem::new(problem::UNAUTHENTICATED, detail);
-    let value = headers
-        .get(header::AUTHORIZATION)
-        .ok_or_else(|| unauthenticated("the request has no `Authorization` header"))?;
-    let text = value
-        .to_str()
-        .ok()
-        .and_then(|text| text.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, key)| key.trim())
-        .ok_or_else(|| unauthenticated("the `Authorization` header is not `Bearer cf_…`"))?;
-    let key =
-        server.keys.check(text, server.now_s()).map_err(|error| unauthenticated(&error.to_string()))?;
+    let key = key(server, headers)?;
     if !key.first && !action.roles().contains(&key.role) {
         return Err(Problem::new(problem::FORBIDDEN, action.described()));
     }

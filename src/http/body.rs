@@ -1,10 +1,8 @@
 //! Request bodies: bounded, decompressed, and told apart by content type.
 //!
-//! In scope: reading at most a limit's worth of bytes, gzip, and parsing events in every input
-//! form. Out of scope: what is done with them. Invariant: neither a long body nor a compressed
-//! bomb is ever held beyond the limit.
-
-use std::io::Read;
+//! In scope: reading at most a limit's worth of bytes, and parsing events in every input form. Out of
+//! scope: unpacking ([`super::unpack`]) and what is done with events. Invariant: neither a long body nor
+//! a compressed bomb is ever held beyond the limit.
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, header};
@@ -13,7 +11,10 @@ use crate::event::envelope::{self, Event};
 use crate::event::error::EventError;
 use crate::event::limits::{REQUEST_EVENTS_MAX, STRUCTURED_BYTES_MAX};
 
+use super::off_thread;
 use super::problem::{self, Problem};
+use super::serve::slow::BodyError;
+use super::unpack::{self, UnpackError};
 
 /// Content types of `POST …/events`.
 pub(crate) const EVENT_TYPES: &str = "application/json, application/cloudevents+json, \
@@ -28,39 +29,65 @@ pub(crate) enum Events {
     Many(Vec<Result<Event, EventError>>),
 }
 
+/// Encodings of a body that are understood.
+const ENCODINGS: &str = "gzip, zstd or identity";
+
 /// Reads a body of at most `bytes_max` bytes, decompressed.
 pub(crate) async fn read(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
-    let too_large = || {
-        Problem::new(problem::BODY_TOO_LARGE, format!("the body is larger than {bytes_max} bytes"))
-            .with("limit_bytes", bytes_max)
-    };
-    let bytes = to_bytes(body, bytes_max).await.map_err(|error| {
-        if std::error::Error::source(&error)
-            .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
-        {
-            too_large()
-        } else {
-            Problem::new(problem::MALFORMED_JSON, "the body ended before its announced length")
+    let unpack = encoding(headers)?;
+    let bytes = to_bytes(body, bytes_max).await.map_err(|error| unread(&error, bytes_max))?;
+    let Some(unpack) = unpack else { return Ok(bytes) };
+    let unpacked = off_thread(move || Ok(unpack(&bytes, bytes_max))).await?;
+    unpacked.map(Bytes::from).map_err(|error| match error {
+        UnpackError::TooLarge => too_large(bytes_max),
+        UnpackError::Broken(_) | UnpackError::Window(_) => {
+            Problem::new(problem::BAD_COMPRESSION, error.to_string())
         }
-    })?;
-    match headers.get(header::CONTENT_ENCODING).map(axum::http::HeaderValue::as_bytes) {
-        None | Some(b"identity") => Ok(bytes),
-        Some(b"gzip") => {
-            let mut whole = Vec::new();
-            let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
-            flate2::read::MultiGzDecoder::new(bytes.as_ref())
-                .take(limit)
-                .read_to_end(&mut whole)
-                .map_err(|_| {
-                    Problem::new(problem::BAD_COMPRESSION, "the gzip stream is broken or cut off")
-                })?;
-            if whole.len() > bytes_max { Err(too_large()) } else { Ok(Bytes::from(whole)) }
-        }
-        Some(_) => Err(Problem::new(
+    })
+}
+
+type Unpack = fn(&[u8], usize) -> Result<Vec<u8>, UnpackError>;
+
+/// How a body is unpacked; none where it is sent as it is. Encodings on top of each other are refused:
+/// nobody needs them, and each would multiply what a bomb can do.
+fn encoding(headers: &HeaderMap) -> Result<Option<Unpack>, Problem> {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let first = encodings.next().map(|value| value.as_bytes().to_ascii_lowercase());
+    match (first.as_deref(), encodings.next()) {
+        (None | Some(b"identity"), None) => Ok(None),
+        (Some(b"gzip" | b"x-gzip"), None) => Ok(Some(unpack::gzip)),
+        (Some(b"zstd"), None) => Ok(Some(unpack::zstd)),
+        _ => Err(Problem::new(
             problem::UNSUPPORTED_MEDIA_TYPE,
-            "`Content-Encoding` must be gzip or identity",
+            format!("`Content-Encoding` must be one of {ENCODINGS}, given once"),
         )),
     }
+}
+
+fn too_large(bytes_max: usize) -> Problem {
+    Problem::new(problem::BODY_TOO_LARGE, format!("the body is larger than {bytes_max} bytes"))
+        .with("limit_bytes", bytes_max)
+}
+
+/// The problem of a body that could not be read to its end.
+fn unread(error: &axum::Error, bytes_max: usize) -> Problem {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return too_large(bytes_max);
+        }
+        match error.downcast_ref::<BodyError>() {
+            Some(slow @ (BodyError::Paused(_) | BodyError::TooLong(_))) => {
+                return Problem::new(problem::REQUEST_TIMEOUT, slow.to_string());
+            }
+            Some(BodyError::NoMemory) => {
+                return Problem::new(problem::OVERLOADED, BodyError::NoMemory.to_string());
+            }
+            Some(BodyError::CutOff) | None => {}
+        }
+        cause = error.source();
+    }
+    Problem::new(problem::MALFORMED_JSON, BodyError::CutOff.to_string())
 }
 
 /// Parses the events of a request.

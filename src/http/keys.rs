@@ -285,6 +285,13 @@ impl KeyStore {
         Ok(())
     }
 
+    /// Number of the key that a `cf_<id>_<secret>` text claims to be, whose secret is not looked at.
+    #[must_use]
+    pub fn claimed(&self, text: &str) -> Option<u32> {
+        let (id, _) = text.strip_prefix("cf_")?.split_once('_')?;
+        self.records.load().get(id).map(|record| record.number)
+    }
+
     /// The key behind a `cf_<id>_<secret>` text, where it is good at `now_s` (Unix seconds).
     ///
     /// # Errors

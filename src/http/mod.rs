@@ -11,8 +11,10 @@ mod auth;
 mod body;
 mod docs_page;
 mod document;
+mod front;
 mod health;
 pub mod keys;
+mod limits;
 mod manage_keys;
 mod manage_ledgers;
 pub mod metrics;
@@ -27,11 +29,13 @@ mod stats;
 mod stream;
 mod summary;
 mod tiles;
+mod unpack;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::http::HeaderMap;
+use axum::middleware;
 use axum::response::IntoResponse;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -45,7 +49,8 @@ use params::Params;
 use problem::Problem;
 
 pub use document::document;
-pub use serve::{ServeOptions, serve};
+pub use front::Front;
+pub use serve::{Around, ServeOptions, Tls, TlsError, serve};
 pub use stats::{Open, ServerStats, Turned};
 pub use stream::live::Live;
 
@@ -58,10 +63,12 @@ pub struct Server {
     pub keys: KeyStore,
     /// Time, for the expiry of keys.
     pub clock: Arc<dyn Clock>,
+    /// What holds for every request alike.
+    pub front: Front,
     /// Open streams.
     pub live: Arc<Live>,
     /// What it counts.
-    pub stats: ServerStats,
+    pub stats: Arc<ServerStats>,
     /// Whether `/metrics` is answered without a key.
     pub metrics_public: bool,
 }
@@ -150,6 +157,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .method_not_allowed_fallback(|| async {
             Problem::new(problem::METHOD_NOT_ALLOWED, "this path is not for that method").into_response()
         })
+        .layer(middleware::from_fn_with_state(Arc::clone(&server), front::front))
         .layer(measure)
         .with_state(server)
 }

@@ -39,7 +39,8 @@ use crate::history::{PAGE_EVENTS_DEFAULT, PAGE_EVENTS_MAX};
 use super::problem::{self, ProblemType};
 
 /// Problems that any operation can answer, whatever it does.
-pub(crate) const OF_EVERY_OPERATION: &[ProblemType] = &[problem::INTERNAL];
+pub(crate) const OF_EVERY_OPERATION: &[ProblemType] =
+    &[problem::INTERNAL, problem::RATE_LIMITED, problem::URI_TOO_LONG];
 
 /// The groups of operations, with what they are for.
 pub(crate) const TAGS: &[(&str, &str)] = &[
@@ -141,7 +142,7 @@ problem_sets! {
     /// Of a path element that leads nowhere.
     Missing: BAD_PARAMETER NOT_FOUND;
     /// Of a body that is read with a limit.
-    Body: MALFORMED_JSON BAD_COMPRESSION BODY_TOO_LARGE UNSUPPORTED_MEDIA_TYPE;
+    Body: MALFORMED_JSON BAD_COMPRESSION BODY_TOO_LARGE UNSUPPORTED_MEDIA_TYPE REQUEST_TIMEOUT OVERLOADED;
     /// Of a ledger that writes.
     Writing: STOPPED DISK_FULL OVERLOADED CLOCK_AHEAD;
     /// Of events.

@@ -12,6 +12,12 @@ use serde_json::{Map, Value, json};
 /// Prefix of every problem type's URI; `docs/problems.md` has a heading for each.
 pub const TYPE_PREFIX: &str = "urn:counterfoil:problem:";
 
+/// Member that says what `Retry-After` says, for clients that see the body alone.
+const RETRY_AFTER_MEMBER: &str = "retry_after_s";
+
+/// Seconds after which to try again where nothing more is known.
+const RETRY_AFTER_S_DEFAULT: u64 = 1;
+
 /// One kind of problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProblemType {
@@ -52,7 +58,8 @@ problem_types! {
     BAD_CURSOR, "bad-cursor", 400, "The cursor cannot be used",
         "Repeat the conditions it was given out for, or start again without it.";
     BAD_COMPRESSION, "bad-compression", 400, "The body cannot be decompressed",
-        "Send a whole gzip stream with `Content-Encoding: gzip`, or no encoding.";
+        "Send a whole gzip or zstd stream with its `Content-Encoding`, a zstd window of at most 8 MiB, or \
+         no encoding.";
     BAD_DOCUMENT, "bad-document", 400, "The document is of no kind that can be verified",
         "Send a receipt, an answer with `receipts`, a `.tlog-proof` with its entry, or a consistency proof.";
     UNAUTHENTICATED, "unauthenticated", 401, "No valid API key",
@@ -67,6 +74,8 @@ problem_types! {
         "Check the path, the ledger's name and the index.";
     METHOD_NOT_ALLOWED, "method-not-allowed", 405, "The path exists, but not for this method",
         "The `Allow` header lists the methods.";
+    REQUEST_TIMEOUT, "request-timeout", 408, "The body came too slowly",
+        "Send the request again without pausing. The time limits are settings of the server.";
     CONFLICT, "conflict", 409, "This source and id are recorded with other content",
         "`first_index` is the event that was recorded first. A correction is an event of its own with \
          a new id.";
@@ -90,6 +99,8 @@ problem_types! {
         "Send several requests.";
     BODY_TOO_LARGE, "body-too-large", 413, "The body is larger than 8 MiB",
         "Send several requests. The limit holds for the decompressed body.";
+    URI_TOO_LONG, "uri-too-long", 414, "The path and query are too long",
+        "`limit_bytes` is what is read. Ask for less at once.";
     UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", 415,
         "The content type or encoding is not accepted here",
         "`detail` lists what is.";
@@ -126,6 +137,9 @@ problem_types! {
         "The operator must read the server's log and restart it. Nothing acknowledged is lost.";
     DISK_FULL, "disk-full", 507, "The disk is nearly full",
         "The operator must make room; nothing is recorded until then.";
+    RATE_LIMITED, "rate-limited", 429, "Too many requests or events, or too many wrong keys",
+        "Send the same request again after `Retry-After` seconds; ids make repeats safe. `RateLimit` says \
+         how much is left of which limit.";
     INTERNAL, "internal", 500, "The server failed",
         "The server's log has the cause. Nothing was stored unless a receipt was given.";
 }
@@ -156,6 +170,12 @@ impl Problem {
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.members.insert(name.to_owned(), value.into());
         self
+    }
+
+    /// Says after how many seconds to try again, in a member and as `Retry-After`.
+    #[must_use]
+    pub fn retry_after_s(self, seconds: u64) -> Self {
+        self.with(RETRY_AFTER_MEMBER, seconds.max(1))
     }
 
     /// Its kind.
@@ -189,11 +209,15 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = Response::new(Body::from(self.to_json().to_string()));
         *response.status_mut() = status;
+        // So that what counts answers need not read them.
+        response.extensions_mut().insert(self.kind);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+            let known = self.members.get(RETRY_AFTER_MEMBER).and_then(Value::as_u64);
+            let seconds = known.unwrap_or(RETRY_AFTER_S_DEFAULT);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::event::facet::Facet;
@@ -20,6 +20,7 @@ use crate::prove::receipt::recorded_at;
 
 use super::append::{TLOG_PROOF, of_ledger, tlog_proof, write_receipt};
 use super::auth::{self, Action};
+use super::front;
 use super::openapi::{
     Conditions, HistoryPage, InLedger, Keyed, OpenedEvent, Paging, RawBytes, Reason, Receipt, Searching,
 };
@@ -36,7 +37,9 @@ const HISTORY_PARAMETERS: [&str; 8] = ["from", "to", "clock", "order", "limit", 
 /// withheld without a `reason`. Needs the role responder, auditor or dpo.
 #[utoipa::path(get, path = "/events", operation_id = "search_events", tag = "events",
     params(Conditions, Paging, Reason),
-    responses((status = 200, description = "A page of events", body = HistoryPage), Keyed, InLedger,
+    responses((status = 200, description = "A page of events", body = HistoryPage,
+        headers(("ETag" = String, description = "A hash of this body."))),
+        (status = 304, description = "It is still what `If-None-Match` names"), Keyed, InLedger,
         Searching),
     security(("key" = [])))]
 pub(crate) async fn history(
@@ -54,11 +57,9 @@ pub(crate) async fn history(
         Ok(page_json(&page))
     })
     .await?;
-    Ok((
-        [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "private, no-cache")],
-        body,
-    )
-        .into_response())
+    let tag = front::etag(&body);
+    let response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
+    Ok(front::with_etag(response, tag))
 }
 
 /// Reads a history query from its parameters.
@@ -182,7 +183,8 @@ pub(crate) fn nothing_at(index: u64, size: u64) -> Problem {
 #[utoipa::path(get, path = "/events/{index}", operation_id = "get_event", tag = "events",
     params(Reason),
     responses((status = 200, description = "The event", body = OpenedEvent,
-        headers(("ETag" = String, description = "Its leaf hash."))), Keyed, InLedger),
+        headers(("ETag" = String, description = "A hash of this body, which depends on the reader too."))),
+        (status = 304, description = "It is still what `If-None-Match` names"), Keyed, InLedger),
     security(("key" = [])))]
 pub(crate) async fn event(
     State(server): State<Arc<Server>>,
@@ -193,20 +195,17 @@ pub(crate) async fn event(
     let (key, ledger) = enter(&server, &headers, &name, Action::Search, &params, &["reason"])?;
     let at = index(&at)?;
     let access = auth::access(&key, params.get("reason"));
-    let (body, tag) = off_thread(move || {
+    let body = off_thread(move || {
         let snapshot = ledger.snapshot();
         let stored = stored_event(&snapshot, at, access)?;
         let mut body = Vec::new();
         event_json(&stored, &stored.merged(), &mut body);
-        Ok((body, stored.leaf_hash().to_string()))
+        Ok(body)
     })
     .await?;
-    let mut response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
-    if let Ok(tag) = HeaderValue::from_str(&format!("\"{tag}\"")) {
-        response.headers_mut().insert(header::ETAG, tag);
-    }
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    Ok(response)
+    let tag = front::etag(&body);
+    let response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
+    Ok(front::with_etag(response, tag))
 }
 
 fn stored_event(snapshot: &Snapshot, at: u64, access: Access) -> Result<StoredEvent, Problem> {

@@ -16,6 +16,7 @@ use axum::response::Response;
 use crate::clock::Clock;
 use crate::ledger::stats::{DURATION_BOUNDS_US, Histogram};
 
+use super::problem::{self, ProblemType};
 use super::{Server, document};
 
 /// What requests that are no operation of the contract are counted as.
@@ -188,6 +189,11 @@ pub(crate) async fn measure(
     let response = next.run(request).await;
     let duration_us = server.clock.monotonic_us().saturating_sub(began_us);
     let route = matched.as_ref().map(MatchedPath::as_str);
+    match response.extensions().get::<ProblemType>() {
+        Some(kind) if *kind == problem::RATE_LIMITED => server.stats.turn_away(Turned::RateLimit),
+        Some(kind) if *kind == problem::OVERLOADED => server.stats.turn_away(Turned::Overload),
+        _ => {}
+    }
     server.stats.answered(&method, route, response.status(), duration_us);
     response
 }

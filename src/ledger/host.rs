@@ -155,7 +155,7 @@ impl Ledgers {
             text.push('\n');
         }
         let _ = write!(text, "\n[ledgers.{name}]\norigin = {}\n", toml::Value::from(origin));
-        let parsed = Config::parse(&text).map_err(AddLedgerError::Config)?;
+        let parsed = Config::parse(&text).map_err(|error| AddLedgerError::Config(error.to_string()))?;
         let listed = parsed.ledgers.get(name).is_some_and(|ledger| ledger.origin == origin);
         if listed {
             Ok(text)

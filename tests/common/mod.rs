@@ -80,6 +80,13 @@ impl DataDir {
         assert!(output.status.success(), "init: {}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// Adds a line to the settings of a directory that exists.
+    pub fn set(&self, line: &str) {
+        let file = self.path().join("counterfoil.toml");
+        let text = fs::read_to_string(&file).expect("settings");
+        fs::write(file, format!("{line}\n{text}")).expect("settings to write");
+    }
+
     /// Verifies the directory with our own verifier, which trusts nothing but the key.
     pub fn verify(&self) {
         let key = self.ledger().join("verifier.key");
@@ -105,21 +112,31 @@ impl DataDir {
 
     /// Starts a server at an address where an earlier one was, for clients that hold on to it.
     pub fn serve_on(&self, listen: &str) -> Server {
-        self.try_serve_on(listen).unwrap_or_else(|refusal| panic!("{refusal:?}"))
+        self.serve_with(&[&format!("listen={listen}")])
+    }
+
+    /// Starts a server with settings, each `name=value`.
+    pub fn serve_with(&self, settings: &[&str]) -> Server {
+        match self.try_serve_with(settings) {
+            Ok(server) => server,
+            Err(refusal) => panic!("the server ended with {}: {}", refusal.status, refusal.stderr),
+        }
     }
 
     /// Starts a server that may refuse to.
     pub fn try_serve(&self) -> Result<Server, Refusal> {
-        self.try_serve_on("127.0.0.1:0")
+        self.try_serve_with(&[])
     }
 
-    fn try_serve_on(&self, listen: &str) -> Result<Server, Refusal> {
+    /// Starts a server that may refuse to, with settings.
+    pub fn try_serve_with(&self, settings: &[&str]) -> Result<Server, Refusal> {
         let log = self.beside("stderr.log");
         let from = fs::metadata(&log).map_or(0, |found| found.len());
         let stderr = fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log file");
         let mut child = binary()
-            .args(["serve", "--listen", listen, "--data"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(self.path())
+            .args(settings.iter().flat_map(|setting| ["--set", setting]))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)
@@ -137,8 +154,8 @@ impl DataDir {
         let mut guard = Guard(child);
         let first = line.recv_timeout(PATIENCE).expect("a first line in time");
         let log = LogTail { path: log, from };
-        match first.trim().strip_prefix("http://") {
-            Some(address) => Ok(Server {
+        match first.trim().split_once("://") {
+            Some((_, address)) => Ok(Server {
                 guard,
                 address: address.to_owned(),
                 key: self.admin_key(),
@@ -244,8 +261,13 @@ impl Server {
 
     /// Asks it to end in good order.
     pub fn ask_to_end(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
-        let sent = Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status();
+        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
         assert!(sent.expect("a shell").success(), "no signal was sent to {pid}");
     }
 
