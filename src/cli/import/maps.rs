@@ -27,7 +27,7 @@ Importing a file again adds nothing. A mapping's own event types are registered 
 record needs them, which takes an admin key; `counterfoil import --map all /dev/null` registers
 all of them and does nothing else. docs/mappings.md explains mappings and how to write one.
 
-Mappings, the ones tried first first:
+Mappings, in the order in which they are tried:
 ";
 
 /// What stands below the flags.
