@@ -609,13 +609,16 @@ fn keys_are_checked() {
         let answer = admin.without_key().send("POST", &events, &headers, event.to_string().as_bytes());
         refused(&answer, 401, "unauthenticated", &format!("the scheme {scheme:.10}"));
     }
-    let expired = server.client_with(&json!({"role": "producer", "expires_at_s": 1_000_000_000}));
+    let soon = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 2;
+    let expired = server.client_with(&json!({"role": "producer", "expires_at_s": soon}));
+    common::wait_until("the key expires", || expired.get("/v1/ledgers").status == 401);
     refuse(&expired, 401, "unauthenticated", "an expired key");
     let made = admin.post_json("/v1/keys", &json!({"role": "producer"})).expect_status(201).json();
     let revoked = admin.with_key(&text_of(&made["key"]));
     let path = format!("/v1/keys/{}", text_of(&made["id"]));
     assert_eq!(admin.send("DELETE", &path, &[], b"").status, 204);
     refuse(&revoked, 401, "unauthenticated", "a revoked key");
+    admin.post_json("/v1/ledgers", &json!({"name": "qzmark7"})).expect_status(201);
     let other = server.client_with(&json!({"role": "producer", "ledgers": ["qzmark7"]}));
     refuse(&other, 403, "wrong-ledger", "a key of another ledger");
     let bound = server.client_with(&json!({"role": "producer", "sources": ["acme/qzmark7"]}));

@@ -14,11 +14,11 @@ use super::{EXIT_GOOD, Failure, ServerArgs};
 
 /// Manage the ledgers of a server.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  counterfoil ledger add clinic --origin ledger.example/clinic -o clinic.vkey\n  \
-    counterfoil ledger list\n  counterfoil ledger show --ledger clinic\n  counterfoil ledger producers\n\n\
-    Each ledger has a log, keys and persons of its own. A ledger is never removed."
-)]
+#[command(after_help = "Examples:\n  \
+    counterfoil ledger add clinic --origin ledger.example/clinic -o clinic.vkey\n  \
+    counterfoil ledger list\n  counterfoil ledger show --ledger clinic\n  \
+    counterfoil ledger producers\n\n\
+    Each ledger has a log, keys and persons of its own. A ledger is never removed.")]
 pub(crate) struct LedgerArgs {
     #[command(subcommand)]
     what: What,

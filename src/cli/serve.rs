@@ -163,6 +163,7 @@ fn serve(
             .await
             .map_err(|error| Failure::new(format!("cannot listen on {listen}: {error}")))?;
         let address = listener.local_addr()?;
+        let asked_to_end = asked_to_end()?;
         announce(server, address, tls.as_deref(), data);
         tokio::spawn(async move {
             let mut seconds = tokio::time::interval(Duration::from_secs(1));
@@ -180,7 +181,7 @@ fn serve(
         let around = Around { stats: Arc::clone(&server.stats), clock: Arc::clone(&server.clock) };
         let live = Arc::clone(&server.live);
         let end = async move {
-            asked_to_end().await;
+            asked_to_end.await;
             live.end();
         };
         http::serve(listener, router, ServeOptions::from(config), tls, around, end).await?;
@@ -258,15 +259,18 @@ fn announce(server: &Server, address: SocketAddr, tls: Option<&Tls>, data: &Path
     );
 }
 
-async fn asked_to_end() {
-    let interrupted = tokio::signal::ctrl_c();
-    let Ok(mut terminated) = signal(SignalKind::terminate()) else {
-        let _ = interrupted.await;
-        return;
-    };
-    tokio::select! {
-        _ = interrupted => {}
-        _ = terminated.recv() => {}
-    }
-    eprintln!("counterfoil: ending; requests under way are finished");
+/// Waits for SIGINT or SIGTERM. They are caught from this call on, not only once it is waited for.
+///
+/// # Errors
+/// Where the operating system does not let them be caught.
+fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
+        }
+        eprintln!("counterfoil: ending; requests under way are finished");
+    })
 }

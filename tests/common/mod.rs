@@ -352,7 +352,7 @@ impl Client {
         let written = stream.write_all(&bytes);
         let mut answer = Vec::new();
         let read = stream.read_to_end(&mut answer);
-        match Answer::parse(&answer) {
+        match Answer::parse(&answer, method == "HEAD") {
             Some(answer) => Ok(answer),
             None => Err(written.and(read.map(|_| ())).err().unwrap_or_else(|| {
                 io::Error::new(io::ErrorKind::UnexpectedEof, "the answer is cut off")
@@ -378,7 +378,8 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn parse(raw: &[u8]) -> Option<Self> {
+    /// The answer to HEAD has the headers of a body and none.
+    fn parse(raw: &[u8], bodiless: bool) -> Option<Self> {
         let end = raw.windows(4).position(|window| window == b"\r\n\r\n")?;
         let head = std::str::from_utf8(&raw[..end]).ok()?;
         let mut lines = head.split("\r\n");
@@ -390,6 +391,7 @@ impl Answer {
         let body = &raw[end + 4..];
         let find = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, v)| v.as_str());
         let body = match (find("transfer-encoding"), find("content-length")) {
+            _ if bodiless => body.to_vec(),
             (Some("chunked"), _) => unchunk(body)?,
             (_, Some(length)) => body.get(..length.parse().ok()?)?.to_vec(),
             _ => body.to_vec(),

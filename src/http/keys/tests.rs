@@ -1,3 +1,5 @@
+//! A key's life in the store: made, used, rotated, revoked, and read back after a restart.
+
 use super::*;
 use crate::store::MemoryStorage;
 
