@@ -167,6 +167,16 @@ fn a_receipt_of_another_event_is_not_believed() {
     assert!(matches!(what, Tampered::OtherLedger { .. }), "{what}");
 }
 
+#[test]
+fn content_that_was_changed_on_its_way_to_the_server_is_found() {
+    let proxy = Proxy::new(|_, _| Act::Forge(|body| body.replace("\"2\"", "\"3\"")));
+    let (data, server) = served(&proxy);
+    let client = client_of(&data, &proxy).receipt(ReceiptKind::Full).build().unwrap();
+    let error = append(&client, "e-0").wait().unwrap_err();
+    assert!(matches!(error, ClientError::Tampered(Tampered::OtherContent { .. })), "{error}");
+    assert_eq!(ids(&server).len(), 1, "its receipt verifies, but it is of other content");
+}
+
 fn flip(value: &mut Value) {
     let text = value.as_str().unwrap();
     let first = if text.starts_with('0') { "1" } else { "0" };
