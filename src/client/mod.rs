@@ -224,3 +224,22 @@ impl Drop for Client {
         self.end();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// The lines of a code block, without those that a documentation test hides.
+    fn shown<'t>(text: &'t str, fence: &str, prefix: &str) -> Vec<&'t str> {
+        let lines = text.lines().skip_while(|line| *line != fence).skip(1);
+        let block = lines.take_while(|line| line.trim_end() != format!("{prefix}```"));
+        let block = block.map(|line| line.strip_prefix(prefix).unwrap_or("").trim_end());
+        block.filter(|line| !line.starts_with("# ")).collect()
+    }
+
+    #[test]
+    fn the_documented_example_is_the_one_that_is_compiled() {
+        let compiled = shown(include_str!("mod.rs"), "//! ```no_run", "//! ");
+        let documented = shown(include_str!("../../docs/integrating.md"), "```rust", "");
+        assert!(compiled.len() > 10, "{compiled:?}");
+        assert_eq!(compiled, documented);
+    }
+}

@@ -352,4 +352,52 @@ mod tests {
         assert_eq!(headers(&[("retry-after", "soon")]), None);
         assert_eq!(headers(&[]), None);
     }
+
+    /// Answers one request over TLS with a certificate for `localhost`; returns the address and the
+    /// certificate.
+    fn tls_server() -> (String, String) {
+        use std::io::Write as _;
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let config = std::sync::Arc::new(config);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let connection = rustls::ServerConnection::new(std::sync::Arc::clone(&config)).unwrap();
+                let mut tls = rustls::StreamOwned::new(connection, stream.unwrap());
+                let mut request = [0; 4096];
+                // A client that trusts nobody here ends the handshake.
+                if tls.read(&mut request).is_ok() {
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
+                    let _ = tls.write_all(answer).and_then(|()| tls.flush());
+                }
+            }
+        });
+        (address, made.cert.pem())
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a test writes a certificate file")]
+    fn a_server_is_believed_by_the_certificates_that_were_given() {
+        let (address, pem) = tls_server();
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ca.pem");
+        std::fs::write(&file, &pem).unwrap();
+        let roots = Roots::read(&file).unwrap();
+        let believed = Transport::below(&address, None, Some(&roots)).get("x", "*/*").unwrap();
+        assert_eq!((believed.status, believed.body.as_slice()), (200, b"hi".as_slice()));
+        let unknown = Transport::below(&address, None, None).get("x", "*/*").unwrap_err();
+        assert!(matches!(unknown, TransportError::Unanswered { .. }), "{unknown}");
+        std::fs::write(&file, "no certificate").unwrap();
+        assert!(Roots::read(&file).unwrap_err().to_string().contains("no PEM certificate"));
+        assert!(Roots::read(&dir.path().join("none")).is_err());
+    }
 }

@@ -56,14 +56,15 @@ impl OperationStats {
     }
 }
 
-/// An operation: method and route template.
-type Operation = (String, String);
+/// The counts of a route's methods.
+type Methods = Vec<(String, OperationStats)>;
 
 /// The counts of a server.
 #[derive(Debug)]
 pub struct ServerStats {
     started_us: (u64, u64),
-    operations: BTreeMap<Operation, OperationStats>,
+    /// By route template, as the contract writes it.
+    routes: BTreeMap<String, Methods>,
     other: OperationStats,
     turned: [AtomicU64; CAUSES.len()],
     connections_open: Arc<AtomicU64>,
@@ -76,10 +77,13 @@ impl ServerStats {
     /// Counts from now on.
     #[must_use]
     pub fn new(clock: &dyn Clock) -> Self {
-        let operations = document::operations().into_iter();
+        let mut routes: BTreeMap<String, Methods> = BTreeMap::new();
+        for (method, route) in document::operations() {
+            routes.entry(route).or_default().push((method, OperationStats::new()));
+        }
         Self {
             started_us: (clock.now_us(), clock.monotonic_us()),
-            operations: operations.map(|each| (each, OperationStats::new())).collect(),
+            routes,
             other: OperationStats::new(),
             turned: Default::default(),
             connections_open: Arc::default(),
@@ -142,16 +146,23 @@ impl ServerStats {
 
     /// Method, route and counts of every operation, and of everything else.
     pub(crate) fn operations(&self) -> impl Iterator<Item = (&str, &str, &OperationStats)> {
-        let known =
-            self.operations.iter().map(|((method, route), counts)| (&**method, &**route, counts));
+        let known = self.routes.iter().flat_map(|(route, methods)| {
+            methods.iter().map(|(method, counts)| (method.as_str(), route.as_str(), counts))
+        });
         known.chain([(OTHER, OTHER, &self.other)])
     }
 
     fn answered(&self, method: &Method, route: Option<&str>, status: StatusCode, duration_us: u64) {
         let method = if method == Method::HEAD { "GET" } else { method.as_str() };
-        let route = route.unwrap_or_default().replace("{*", "{");
-        let found = self.operations.get(&(method.to_owned(), route));
-        let counts = found.unwrap_or(&self.other);
+        let route = route.unwrap_or_default();
+        // What the router writes as a wildcard is an ordinary parameter in the contract.
+        let methods = if route.contains("{*") {
+            self.routes.get(&route.replace("{*", "{"))
+        } else {
+            self.routes.get(route)
+        };
+        let found = methods.and_then(|methods| methods.iter().find(|(each, _)| each == method));
+        let counts = found.map_or(&self.other, |(_, counts)| counts);
         let class = usize::from(status.as_u16() / 100).saturating_sub(2);
         if let Some(count) = counts.by_class.get(class) {
             count.fetch_add(1, Ordering::Relaxed);

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::common::{DataDir, Server, binary, policy, wait_until};
 use crate::proxy::Proxy;
 
-use super::{expected, ids, kept_files, segments, served, verify};
+use super::{expected, ids, kept, kept_files, segments, served, verify};
 
 fn append_command(data: &DataDir, url: &str, args: &[&str]) -> Command {
     let mut command = binary();
@@ -72,6 +72,9 @@ fn a_killed_producer_goes_on_from_its_spool() {
     let (data, server) = served(&proxy);
     let spool = data.beside("spool");
     let dir = spool.to_string_lossy().into_owned();
+    let receipts = data.beside("receipts").to_string_lossy().into_owned();
+    let key = data.verifier_key();
+    let keep = ["--spool", &dir, "--receipts", &receipts, "--verifier-key", &key];
     let accepted = || {
         let spooled = spooled(&spool);
         let all: BTreeSet<String> = ids(&server).into_keys().chain(spooled).collect();
@@ -80,7 +83,7 @@ fn a_killed_producer_goes_on_from_its_spool() {
     for round in 0..4 {
         // In every second round the server is away, so that nothing leaves the spool.
         proxy.lead_to((round % 2 == 1).then_some(server.address.as_str()));
-        let mut child = append_command(&data, &proxy.url, &["--spool", &dir]).spawn().unwrap();
+        let mut child = append_command(&data, &proxy.url, &keep).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let before = accepted();
         let writer = std::thread::spawn(move || {
@@ -103,9 +106,12 @@ fn a_killed_producer_goes_on_from_its_spool() {
     let count = accepted();
     let of_count = || expected((0..count).map(|n| format!("e-{n}")));
     proxy.lead_to(Some(&server.address));
-    let resumed = run(&data, &proxy.url, &["--spool", &dir, "/dev/null"], b"");
+    let resumed = run(&data, &proxy.url, &[&keep[..], &["/dev/null"]].concat(), b"");
     assert_eq!(resumed.status.code(), Some(0), "{}", stderr(&resumed));
     assert_eq!(ids(&server), of_count(), "what was accepted is there, once, and nothing else");
+    let kept: BTreeSet<String> =
+        kept(Path::new(&receipts)).into_iter().map(|receipt| receipt.id).collect();
+    assert!(kept.iter().eq(of_count().keys()), "a receipt for each");
     assert!(segments(&spool).is_empty(), "{:?}", segments(&spool));
 }
 

@@ -62,6 +62,8 @@ pub(crate) enum Act {
     Say(u16, &'static str, String),
     /// The server's answer without its last bytes; as they come, or with a length that fits.
     Cut(usize, Honest),
+    /// Another body for the server than was sent.
+    Forge(fn(&str) -> String),
     /// The server's answer with another body.
     Edit(Box<dyn Fn(&str) -> String>),
 }
@@ -170,6 +172,13 @@ impl Inner {
             }
             Act::Cut(bytes, Honest::No) => {
                 self.rewritten(stream, &request, |body| body[..body.len() - bytes].to_owned())
+            }
+            Act::Forge(forge) => {
+                let mut forged = request.clone();
+                forged.body = forge(std::str::from_utf8(&request.body).unwrap()).into_bytes();
+                forged.headers.retain(|(name, _)| name != "content-length");
+                forged.headers.push(("content-length".to_owned(), forged.body.len().to_string()));
+                reply(stream, &self.ask(&forged)?)
             }
             Act::Edit(edit) => self.rewritten(stream, &request, edit),
         }
