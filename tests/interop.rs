@@ -25,6 +25,8 @@ mod gocheck;
 mod mirrors;
 #[path = "interop/python.rs"]
 mod python;
+#[path = "interop/schemathesis.rs"]
+mod schemathesis;
 
 use std::fs;
 use std::ops::Range;
