@@ -21,6 +21,8 @@ mod common;
 
 #[path = "interop/gocheck.rs"]
 mod gocheck;
+#[path = "interop/hammer.rs"]
+mod hammer;
 #[path = "interop/mirrors.rs"]
 mod mirrors;
 #[path = "interop/python.rs"]
