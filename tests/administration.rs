@@ -68,6 +68,8 @@ fn a_key_from_its_making_to_its_end() {
         "bad-parameter",
         "a key's role",
     );
+    let fields = json!(["label", "dpo", [], [], null]);
+    admin.post_json("/v1/keys", &fields).expect_problem(400, "bad-parameter", "fields without names");
     admin.send("DELETE", &path, &[], b"").expect_status(204);
     let revoked = admin.with_key(&text_of(&rotated["key"]));
     revoked.get("/v1/ledgers").expect_problem(401, "unauthenticated", "a revoked key");

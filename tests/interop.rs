@@ -21,10 +21,14 @@ mod common;
 
 #[path = "interop/gocheck.rs"]
 mod gocheck;
+#[path = "interop/hammer.rs"]
+mod hammer;
 #[path = "interop/mirrors.rs"]
 mod mirrors;
 #[path = "interop/python.rs"]
 mod python;
+#[path = "interop/schemathesis.rs"]
+mod schemathesis;
 
 use std::fs;
 use std::ops::Range;

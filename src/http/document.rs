@@ -135,8 +135,18 @@ fn problem_schema() -> Value {
     })
 }
 
+/// Operations that take a request without a body: all defaults, or no bytes at all. An annotation could say
+/// so only together with a `null` that the server refuses.
+const BODY_OPTIONAL: [&str; 3] = ["add_bytes", "change_key", "rotate_key"];
+
 fn finish_operation(path: &str, operation: &mut Value) {
     let Some(operation) = operation.as_object_mut() else { return };
+    let optional = operation.get("operationId").and_then(Value::as_str);
+    if optional.is_some_and(|id| BODY_OPTIONAL.contains(&id))
+        && let Some(body) = operation.get_mut("requestBody").and_then(Value::as_object_mut)
+    {
+        body.insert("required".to_owned(), json!(false));
+    }
     let mut parameters = match operation.remove("parameters") {
         Some(Value::Array(parameters)) => parameters,
         _ => Vec::new(),

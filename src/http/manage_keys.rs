@@ -19,7 +19,10 @@ use super::keys::{KeyChange, KeyError, KeyRecord, NewKey, OVERLAP_S_DEFAULT, Rol
 use super::openapi::{Body as OfBody, Keyed, Keyring, Missing};
 use super::params::{Params, Path, bad};
 use super::problem::{self, Problem};
-use super::{ADMIN_BODY_BYTES_MAX, Server, body, off_thread};
+use super::{ADMIN_BODY_BYTES_MAX, Server, body, off_thread, read_object};
+
+/// What a body about keys is called where it is refused.
+const KEY_REQUEST: &str = "a request about keys";
 
 /// A key as administrators see it. Its secret is not kept and cannot be shown.
 #[derive(Debug, Serialize, ToSchema)]
@@ -133,16 +136,7 @@ async fn asked<T: Default + serde::de::DeserializeOwned>(
     request: Body,
 ) -> Result<T, Problem> {
     let bytes = body::read(headers, request, ADMIN_BODY_BYTES_MAX).await?;
-    if bytes.is_empty() { Ok(T::default()) } else { read(&bytes) }
-}
-
-fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
-        let detail = format!("not a request about keys, at line {line} column {column}");
-        let kind = if error.is_data() { problem::BAD_PARAMETER } else { problem::MALFORMED_JSON };
-        Problem::new(kind, detail)
-    })
+    if bytes.is_empty() { Ok(T::default()) } else { read_object(&bytes, KEY_REQUEST) }
 }
 
 /// The key of an id, where the caller has a say over it; otherwise as if there were none.
@@ -192,7 +186,7 @@ pub(crate) async fn create_key(
     let caller = auth::authorize(&server, &headers, None, Action::Administer)?;
     params.allow_only(&[])?;
     let bytes = body::read(&headers, request, ADMIN_BODY_BYTES_MAX).await?;
-    let new: NewKey = read(&bytes)?;
+    let new: NewKey = read_object(&bytes, KEY_REQUEST)?;
     if !caller.governs(&new.ledgers) {
         return Err(Problem::new(
             problem::WRONG_LEDGER,

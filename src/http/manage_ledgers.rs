@@ -27,7 +27,7 @@ use super::openapi::{Adding, Body as OfBody, Halted, InLedger, Keyed};
 use super::params::{Params, Path, bad};
 use super::problem::{self, Problem};
 use super::read::of_history;
-use super::{ADMIN_BODY_BYTES_MAX, Server, body, enter, off_thread};
+use super::{ADMIN_BODY_BYTES_MAX, Server, body, enter, off_thread, read_object};
 
 /// Sources whose newest event one answer looks up at most; each is one index look-up and one opened event.
 const SOURCES_LOOKED_UP_MAX: usize = 1_000;
@@ -141,11 +141,7 @@ pub(crate) async fn add_ledger(
         return Err(Problem::new(problem::WRONG_LEDGER, "a key bound to ledgers adds none"));
     }
     let bytes = body::read(&headers, request, ADMIN_BODY_BYTES_MAX).await?;
-    let new: NewLedger = serde_json::from_slice(&bytes).map_err(|error| {
-        let detail = format!("not a new ledger, at line {} column {}", error.line(), error.column());
-        let kind = if error.is_data() { problem::BAD_PARAMETER } else { problem::MALFORMED_JSON };
-        Problem::new(kind, detail)
-    })?;
+    let new: NewLedger = read_object(&bytes, "a new ledger")?;
     let view = off_thread(move || {
         let added = server.ledgers.add(&new.name, new.origin.as_deref());
         added.map(|ledger| view(&ledger)).map_err(|error| of_adding(&error))

@@ -76,6 +76,23 @@ pub struct Server {
 /// Bytes of a request about keys, ledgers or types at most.
 const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// Reads the JSON object that `what` names from a body. A derived reader alone would also take the fields as
+/// an array, in an order that the contract does not speak of.
+fn read_object<T: serde::de::DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, Problem> {
+    let begins = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if begins.is_some_and(|byte| *byte == b'[') {
+        return Err(Problem::new(
+            problem::BAD_PARAMETER,
+            format!("not {what}: an array, not an object"),
+        ));
+    }
+    serde_json::from_slice(bytes).map_err(|error| {
+        let detail = format!("not {what}, at line {} column {}", error.line(), error.column());
+        let kind = if error.is_data() { problem::BAD_PARAMETER } else { problem::MALFORMED_JSON };
+        Problem::new(kind, detail)
+    })
+}
+
 impl Server {
     /// Unix seconds.
     fn now_s(&self) -> u64 {

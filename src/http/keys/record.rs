@@ -100,6 +100,9 @@ impl KeyRecord {
     }
 }
 
+/// Latest end of a key's life: 9999-12-31T23:59:59Z, the last second that RFC 3339 can write.
+const EXPIRES_AT_S_MAX: u64 = 253_402_300_799;
+
 /// What a new key shall be.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -117,6 +120,7 @@ pub struct NewKey {
     pub sources: Vec<String>,
     /// First moment at which it is no longer good, Unix seconds.
     #[serde(default)]
+    #[schema(maximum = 253_402_300_799_i64)]
     pub expires_at_s: Option<u64>,
 }
 
@@ -129,6 +133,7 @@ pub struct KeyChange {
     pub label: Option<String>,
     /// First moment at which it is no longer good, Unix seconds.
     #[serde(default)]
+    #[schema(maximum = 253_402_300_799_i64)]
     pub expires_at_s: Option<u64>,
 }
 
@@ -157,10 +162,17 @@ pub(super) fn check_label(label: &str) -> Result<(), KeyError> {
     Ok(())
 }
 
-/// A key that ends in the past is a mistake in units more often than a wish.
+/// A key that ends in the past or beyond what RFC 3339 can write is a mistake in units more often than
+/// a wish.
 pub(super) fn check_expiry(expires_at_s: Option<u64>, now_s: u64) -> Result<(), KeyError> {
     if expires_at_s.is_some_and(|expires| expires <= now_s) {
         return Err(invalid("expires_at_s", "must lie in the future, in Unix seconds"));
+    }
+    if expires_at_s.is_some_and(|expires| expires > EXPIRES_AT_S_MAX) {
+        return Err(invalid(
+            "expires_at_s",
+            format!("must be at most {EXPIRES_AT_S_MAX}, in the year 9999"),
+        ));
     }
     Ok(())
 }
