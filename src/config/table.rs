@@ -353,8 +353,8 @@ settings! {
         "Whether `tile/entries/…` is served without an API key. Entries hold no content, but whoever has \
          them all sees when how much happened. `sealed/` is never served.";
     metrics_public: bool = false, Kind::Flag,
-        "Whether `/metrics` is answered without an API key. It names the ledgers and says how busy they are: turn \
-         it on only where the port is not reachable from outside.";
+        "Whether `/metrics` is answered without an API key. It names the ledgers and says how busy they \
+         are: turn it on only where the port is not reachable from outside.";
     cors_origins: Vec<String> = Vec::new(), Kind::List,
         "Origins of web pages that may call the whole API, such as `https://console.example`. Public reads \
          may be made from any page.";
