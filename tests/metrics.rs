@@ -213,6 +213,9 @@ fn what_happens_is_counted() {
         assert_value(&after, "counterfoil_http_requests_total", &wanted, count);
     }
     assert_value(&after, "counterfoil_http_request_duration_seconds_count", &posts, 5);
+    for (code, count) in [("conflict", 1), ("unknown-type", 1), ("not-found", 0)] {
+        assert_value(&after, "counterfoil_problems_total", &[("code", code)], count);
+    }
     let size = value(&after, "counterfoil_ledger_entries", &[main]);
     assert!(size >= value(&before, "counterfoil_ledger_entries", &[main]) + 3.0);
     assert_value(&after, "counterfoil_ledger_running", &[main], 1);

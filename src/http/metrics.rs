@@ -162,11 +162,12 @@ metrics! {
         |scrape, out| for (method, route, counts) in scrape.server.stats.operations() {
             out.seconds(&[method, route], &counts.duration_us);
         };
-    "counterfoil_turned_away", Counter, "", ["cause"],
-        "Requests and connections that were turned away before they reached a handler",
-        "`overload` rising; `rate-limit` rising for services of yours",
-        |scrape, out| for (cause, count) in scrape.server.stats.turned_away() {
-            out.add(&[cause], Value::Count(count));
+    "counterfoil_problems", Counter, "", ["code"],
+        "Requests that were answered with a problem, by its code; see problems.md",
+        "`internal`, `stopped`, `disk-full` or `clock-ahead` at all; `overloaded` rising; many \
+         `unauthenticated`: somebody guesses keys",
+        |scrape, out| for (code, count) in scrape.server.stats.problems() {
+            out.add(&[code], Value::Count(count));
         };
     "counterfoil_connections_open", Gauge, "", [],
         "Open connections",
@@ -176,6 +177,10 @@ metrics! {
         "Connections that may be open at once; further ones wait",
         "none",
         |scrape, out| out.add(&[], Value::Count(scrape.server.stats.connections().1));
+    "counterfoil_connections_refused", Counter, "", [],
+        "Connections that were closed before they could send a request",
+        "it rises: one address opens too many",
+        |scrape, out| out.add(&[], Value::Count(scrape.server.stats.connections_refused()));
     "counterfoil_streams_open", Gauge, "", [],
         "Open streams of events",
         "none",

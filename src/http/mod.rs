@@ -51,7 +51,7 @@ use problem::Problem;
 pub use document::document;
 pub use front::Front;
 pub use serve::{Around, ServeOptions, Tls, TlsError, serve};
-pub use stats::{Open, ServerStats, Turned};
+pub use stats::{Open, ServerStats};
 pub use stream::live::Live;
 
 /// What the handlers share.

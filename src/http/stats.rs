@@ -1,15 +1,14 @@
 //! What the server counts besides its ledgers' own counts.
 //!
-//! In scope: requests by operation, connections, refusals of the accept loop and of limits, room on
-//! the disk. Out of scope: names and text ([`super::metrics`]). Invariant: what is counted apart is from
-//! a closed list (operations of the contract, status classes, causes), whatever a client sends.
+//! In scope: requests by operation, problems by code, connections, room on the disk. Out of scope: names and text ([`super::metrics`]). Invariant: what is counted apart is from
+//! a closed list (operations of the contract, status classes, problems), whatever a client sends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -24,19 +23,6 @@ const OTHER: &str = "other";
 
 /// The classes of status codes that are counted.
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
-
-/// Why a request or connection was turned away before it reached a handler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Turned {
-    /// A key or address sent more than it may.
-    RateLimit,
-    /// The server has as much to do as it takes on.
-    Overload,
-}
-
-/// Every cause with its name.
-const CAUSES: [(Turned, &str); 2] = [(Turned::RateLimit, "rate-limit"), (Turned::Overload, "overload")];
 
 /// The counts of one operation.
 #[derive(Debug)]
@@ -66,7 +52,9 @@ pub struct ServerStats {
     /// By route template, as the contract writes it.
     routes: BTreeMap<String, Methods>,
     other: OperationStats,
-    turned: [AtomicU64; CAUSES.len()],
+    /// In the order of [`problem::TYPES`].
+    problems: Vec<AtomicU64>,
+    connections_refused: AtomicU64,
     connections_open: Arc<AtomicU64>,
     connections_max: AtomicU64,
     /// 0 where the operating system does not say.
@@ -85,24 +73,28 @@ impl ServerStats {
             started_us: (clock.now_us(), clock.monotonic_us()),
             routes,
             other: OperationStats::new(),
-            turned: Default::default(),
+            problems: problem::TYPES.iter().map(|_| AtomicU64::new(0)).collect(),
+            connections_refused: AtomicU64::default(),
             connections_open: Arc::default(),
             connections_max: AtomicU64::default(),
             disk_free_bytes: AtomicU64::default(),
         }
     }
 
-    /// Counts a request or connection that was turned away.
-    pub fn turn_away(&self, cause: Turned) {
-        let counts = CAUSES.iter().zip(&self.turned);
-        for (_, count) in counts.filter(|((each, _), _)| *each == cause) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+    /// Counts a connection that was turned away before it could send a request.
+    pub fn refuse_connection(&self) {
+        self.connections_refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many were turned away, by cause.
-    pub(crate) fn turned_away(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        CAUSES.iter().zip(&self.turned).map(|((_, name), count)| (*name, count.load(Ordering::Relaxed)))
+    /// Connections that were turned away.
+    pub(crate) fn connections_refused(&self) -> u64 {
+        self.connections_refused.load(Ordering::Relaxed)
+    }
+
+    /// How many answers were which problem, by code.
+    pub(crate) fn problems(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.problems.iter().map(|count| count.load(Ordering::Relaxed));
+        problem::TYPES.iter().map(|kind| kind.slug).zip(counts)
     }
 
     /// Counts an open connection until what is returned is dropped.
@@ -152,7 +144,13 @@ impl ServerStats {
         known.chain([(OTHER, OTHER, &self.other)])
     }
 
-    fn answered(&self, method: &Method, route: Option<&str>, status: StatusCode, duration_us: u64) {
+    fn answered(&self, method: &Method, route: Option<&str>, response: &Response, duration_us: u64) {
+        if let Some(kind) = response.extensions().get::<ProblemType>() {
+            let counts = problem::TYPES.iter().zip(&self.problems);
+            for (_, count) in counts.filter(|(each, _)| *each == kind) {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
         let method = if method == Method::HEAD { "GET" } else { method.as_str() };
         let route = route.unwrap_or_default();
         // What the router writes as a wildcard is an ordinary parameter in the contract.
@@ -163,7 +161,7 @@ impl ServerStats {
         };
         let found = methods.and_then(|methods| methods.iter().find(|(each, _)| each == method));
         let counts = found.map_or(&self.other, |(_, counts)| counts);
-        let class = usize::from(status.as_u16() / 100).saturating_sub(2);
+        let class = usize::from(response.status().as_u16() / 100).saturating_sub(2);
         if let Some(count) = counts.by_class.get(class) {
             count.fetch_add(1, Ordering::Relaxed);
         }
@@ -200,11 +198,6 @@ pub(crate) async fn measure(
     let response = next.run(request).await;
     let duration_us = server.clock.monotonic_us().saturating_sub(began_us);
     let route = matched.as_ref().map(MatchedPath::as_str);
-    match response.extensions().get::<ProblemType>() {
-        Some(kind) if *kind == problem::RATE_LIMITED => server.stats.turn_away(Turned::RateLimit),
-        Some(kind) if *kind == problem::OVERLOADED => server.stats.turn_away(Turned::Overload),
-        _ => {}
-    }
-    server.stats.answered(&method, route, response.status(), duration_us);
+    server.stats.answered(&method, route, &response, duration_us);
     response
 }

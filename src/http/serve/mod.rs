@@ -27,7 +27,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::http::stats::{Open, ServerStats, Turned};
+use crate::http::stats::{Open, ServerStats};
 
 use connection::{Timeouts, Watch, Watched};
 use peers::{PeerSlot, Peers};
@@ -154,7 +154,7 @@ pub async fn serve(
             },
         };
         let Some(peer) = peers.enter(address.ip()) else {
-            stats.turn_away(Turned::Overload);
+            stats.refuse_connection();
             peers.refuse(stream, shared.tls.is_some());
             continue;
         };
