@@ -1,7 +1,8 @@
 //! What the server counts besides its ledgers' own counts.
 //!
-//! In scope: requests by operation, problems by code, connections, room on the disk. Out of scope: names and text ([`super::metrics`]). Invariant: what is counted apart is from
-//! a closed list (operations of the contract, status classes, problems), whatever a client sends.
+//! In scope: requests by operation, problems by code, connections, room on the disk. Out of scope: names and
+//! text ([`super::metrics`]). Invariant: what is counted apart is from a closed list (operations of the
+//! contract, status classes, problems), whatever a client sends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
