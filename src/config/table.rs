@@ -353,8 +353,8 @@ settings! {
         "Whether `tile/entries/…` is served without an API key. Entries hold no content, but whoever has \
          them all sees when how much happened. `sealed/` is never served.";
     metrics_public: bool = false, Kind::Flag,
-        "Whether `/metrics` is answered without an API key. It names the ledgers and says how busy they are: turn \
-         it on only where the port is not reachable from outside.";
+        "Whether `/metrics` is answered without an API key. It names the ledgers and says how busy they \
+         are: turn it on only where the port is not reachable from outside.";
     cors_origins: Vec<String> = Vec::new(), Kind::List,
         "Origins of web pages that may call the whole API, such as `https://console.example`. Public reads \
          may be made from any page.";
@@ -366,9 +366,7 @@ settings! {
     tls_reload_interval_ms: u64 = 10_000, up_to(100, DAY_MS),
         "How often the two files are looked at for a change; SIGHUP does so at once.";
     tls_handshake_timeout_ms: u64 = 10_000, up_to(100, DAY_MS),
-        "Time in which a TLS handshake must be done.";
-    tls_handshakes_max: u64 = 256, up_to(1, 1_000_000),
-        "TLS handshakes under way at most; each costs a signature. Further connections wait for their turn.";
+        "Time in which a TLS handshake must be done. Until then it takes one of `connections_max`.";
 }
 
 /// The table as Markdown: the body of `docs/settings.md`.

@@ -151,7 +151,7 @@ fn is_public(path: &str) -> bool {
         path.strip_prefix("/v1/ledgers/").and_then(|rest| rest.split_once('/')).map(|(_, rest)| rest);
     match below_ledger {
         Some(rest) => rest == "checkpoint" || rest.starts_with("tile/"),
-        None => matches!(path, "/openapi.json" | "/docs" | "/livez" | "/readyz"),
+        None => matches!(path, "/openapi.json" | "/docs" | "/livez" | "/readyz" | "/startupz"),
     }
 }
 

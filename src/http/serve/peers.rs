@@ -23,9 +23,9 @@ const REFUSAL_LINGER: Duration = Duration::from_millis(500);
 /// problem type is `overloaded`.
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
     cache-control: no-store\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 228\r\n\r\n\
-    {\"type\":\"urn:counterfoil:problem:overloaded\",\"title\":\"More requests are waiting than the server \
-    accepts\",\"status\":503,\"code\":\"overloaded\",\"detail\":\"this address has as many connections open as \
-    one address may have; close some\"}\n";
+    {\"type\":\"urn:counterfoil:problem:overloaded\",\"title\":\"More requests are waiting than the \
+    server accepts\",\"status\":503,\"code\":\"overloaded\",\"detail\":\"this address has as many \
+    connections open as one address may have; close some\"}\n";
 
 /// The counts.
 #[derive(Debug, Clone)]
