@@ -158,7 +158,8 @@ fn bodies_that_stall_or_drip_are_answered_408() {
 #[test]
 fn thousands_of_idle_connections_wait_outside_or_end() {
     let data = DataDir::new();
-    let server = data.serve_with(&with(&["connections_max=1000", "connections_per_peer_max=0"]));
+    let limits = ["connections_max=1000", "connections_per_peer_max=0", "idle_timeout_ms=4000"];
+    let server = data.serve_with(&with(&limits));
     let mut inside = open(&server);
     let ask = |socket: &mut TcpStream| {
         socket.write_all(format!("GET /livez HTTP/1.1\r\n{}\r\n", heads(&server)).as_bytes()).unwrap();

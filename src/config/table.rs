@@ -366,9 +366,7 @@ settings! {
     tls_reload_interval_ms: u64 = 10_000, up_to(100, DAY_MS),
         "How often the two files are looked at for a change; SIGHUP does so at once.";
     tls_handshake_timeout_ms: u64 = 10_000, up_to(100, DAY_MS),
-        "Time in which a TLS handshake must be done.";
-    tls_handshakes_max: u64 = 256, up_to(1, 1_000_000),
-        "TLS handshakes under way at most; each costs a signature. Further connections wait for their turn.";
+        "Time in which a TLS handshake must be done. Until then it takes one of `connections_max`.";
 }
 
 /// The table as Markdown: the body of `docs/settings.md`.

@@ -50,7 +50,6 @@ const BUFFER_BYTES_MAX: usize = 64 * 1024;
 pub struct ServeOptions {
     connections_max: usize,
     connections_per_peer_max: usize,
-    handshakes_max: usize,
     handshake_timeout: Duration,
     drain_timeout: Duration,
     timeouts: Timeouts,
@@ -63,7 +62,6 @@ impl From<&Config> for ServeOptions {
         Self {
             connections_max: count(config.connections_max),
             connections_per_peer_max: count(config.connections_per_peer_max),
-            handshakes_max: count(config.tls_handshakes_max),
             handshake_timeout: Duration::from_millis(config.tls_handshake_timeout_ms),
             drain_timeout: Duration::from_millis(config.drain_timeout_ms),
             timeouts: Timeouts {
@@ -102,7 +100,6 @@ struct Shared {
     router: Router,
     options: ServeOptions,
     tls: Option<Arc<Tls>>,
-    handshakes: Semaphore,
     clock: Arc<dyn Clock>,
 }
 
@@ -133,8 +130,7 @@ pub async fn serve(
     let graceful = GracefulShutdown::new();
     let (ending, ended) = watch::channel(());
     let drain_timeout = options.drain_timeout;
-    let handshakes = Semaphore::new(options.handshakes_max.min(Semaphore::MAX_PERMITS));
-    let shared = Arc::new(Shared { http: http(), router, options, tls, handshakes, clock });
+    let shared = Arc::new(Shared { http: http(), router, options, tls, clock });
     tokio::pin!(end);
     loop {
         let slot = tokio::select! {
@@ -193,16 +189,12 @@ async fn run(
     match &shared.tls {
         None => converse(&shared, stream, address, watcher).await,
         Some(tls) => {
-            let handshake = async {
-                let _turn = shared.handshakes.acquire().await.ok()?;
-                tls.accept(stream).await.ok()
-            };
-            let limited = tokio::time::timeout(shared.options.handshake_timeout, handshake);
-            let stream = tokio::select! {
-                stream = limited => stream.ok().flatten(),
+            let limited = tokio::time::timeout(shared.options.handshake_timeout, tls.accept(stream));
+            let handshake = tokio::select! {
+                done = limited => done.ok(),
                 _ = ended.changed() => None,
             };
-            if let Some(stream) = stream {
+            if let Some(Ok(stream)) = handshake {
                 converse(&shared, stream, address, watcher).await;
             }
         }
