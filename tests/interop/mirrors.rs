@@ -1,8 +1,8 @@
-//! Copies of the log made by others: Tessera's `mirror` and `migrate`, over a plain file server.
+//! Copies of the log made by others: Tessera's `mirror` and `migrate`.
 //!
-//! In scope: that any static file server can serve the ledger's directory, that a mirror of it
-//! verifies by every verifier at hand, and that a tree rebuilt from the entries alone has our root.
-//! Out of scope: serving bundles ourselves, which needs a key; `fsck` and `gocheck` have one.
+//! In scope: that a server with open bundles, and any static file server over the public files, can be
+//! mirrored, that a mirror verifies by every verifier at hand, and that a tree rebuilt from the entries
+//! alone has our root. Out of scope: bundles that need a key; `fsck` and `gocheck` have one.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -15,7 +15,7 @@ use counterfoil::log::checkpoint;
 use counterfoil::log::note::VerifierKey;
 use serde_json::Value;
 
-use super::common::{DataDir, PATIENCE, binary, fsck_dir, run_tool, tool};
+use super::common::{DataDir, MAIN, PATIENCE, binary, fsck_dir, run_tool, tool};
 use super::{append_accesses, flip, gocheck};
 
 /// Python's own file server over a directory.
@@ -53,6 +53,12 @@ fn mirror(from: &str, to: &Path) {
     run_tool(&mut command, PATIENCE, |_| false).expect(0, "Log mirrored successfully.");
 }
 
+/// Makes a directory whose server gives out entry bundles without a key.
+pub(crate) fn open_bundles(data: &DataDir) {
+    data.init("mirrored.example/log");
+    data.set("public_bundles = true");
+}
+
 /// Our own verifier on a mirror, and its exit code.
 fn verify(data: &DataDir, mirror: &Path, more: &[&str]) -> (Option<i32>, String) {
     let mut command = binary();
@@ -64,12 +70,13 @@ fn verify(data: &DataDir, mirror: &Path, more: &[&str]) -> (Option<i32>, String)
 #[test]
 fn a_mirror_verifies_by_fsck_by_gocheck_and_by_us() {
     let data = DataDir::new();
+    open_bundles(&data);
     let server = data.serve();
     let client = server.client();
     append_accesses(&data, &client, 0..600);
-    let files = FileServer::new(&data.ledger());
+    let live = format!("http://{}{MAIN}/", client.address);
     let copy = data.beside("mirror");
-    mirror(&files.url, &copy);
+    mirror(&live, &copy);
     fsck_dir(&data, &copy).unwrap_or_else(|said| panic!("{said}"));
     gocheck::dir(&data, &copy);
     let (code, said) = verify(&data, &copy, &[]);
@@ -79,7 +86,7 @@ fn a_mirror_verifies_by_fsck_by_gocheck_and_by_us() {
     let older = data.beside("older.checkpoint");
     fs::copy(copy.join("checkpoint"), &older).unwrap();
     append_accesses(&data, &client, 600..1_300);
-    mirror(&files.url, &copy);
+    mirror(&live, &copy);
     fsck_dir(&data, &copy).unwrap_or_else(|said| panic!("after it grew: {said}"));
     gocheck::dir(&data, &copy);
     let (code, said) = verify(&data, &copy, &["--since", older.to_str().unwrap()]);
@@ -91,6 +98,21 @@ fn a_mirror_verifies_by_fsck_by_gocheck_and_by_us() {
     assert_eq!(code, Some(3), "{said}");
     fsck_dir(&data, &copy).expect_err("one bit of an entry is another log");
     gocheck::server(&data, &client);
+}
+
+#[test]
+fn a_mirror_of_a_mirror_over_a_plain_file_server_verifies() {
+    let data = DataDir::new();
+    let server = data.serve();
+    append_accesses(&data, &server.client(), 0..600);
+    let files = FileServer::new(&data.ledger());
+    let (first, second) = (data.beside("first"), data.beside("second"));
+    mirror(&files.url, &first);
+    mirror(&FileServer::new(&first).url, &second);
+    fsck_dir(&data, &second).unwrap_or_else(|said| panic!("{said}"));
+    gocheck::dir(&data, &second);
+    let (code, said) = verify(&data, &second, &[]);
+    assert_eq!(code, Some(0), "{said}");
 }
 
 #[test]

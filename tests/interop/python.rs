@@ -12,6 +12,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::common::{Client, DataDir, MAIN, PATIENCE, Ran, run_tool, tool, tools_dir};
+use super::mirrors::open_bundles;
 use super::{append_accesses, flip};
 
 /// `aics-tlog`, or nothing where `tools/test` found that it cannot be installed.
@@ -37,6 +38,7 @@ fn run(command: &mut Command, data: &DataDir) -> Ran {
 fn aics_tlog_verifies_checkpoint_inclusion_and_consistency() {
     let Some(aics) = aics_tlog() else { return };
     let data = DataDir::new();
+    open_bundles(&data);
     let server = data.serve();
     let client = server.client();
     append_accesses(&data, &client, 0..300);
@@ -74,6 +76,8 @@ fn aics_tlog_verifies_checkpoint_inclusion_and_consistency() {
         );
         assert_eq!(ran.code, Some(1), "another entry at {index}: {}", ran.said);
     }
+    // Where bundles are open it needs nobody to give it the entry.
+    run(aics("verify-inclusion", &url).args(["--index", "700"]), &data).expect(0, "\"ok\": true");
     assert!(server.terminate().success());
     // In the directory it reads the entries itself, and makes a document of its own from them.
     let directory = data.ledger();
