@@ -1,5 +1,6 @@
 //! Counterfoil: an append-only, hash-chained audit ledger whose receipts anyone can check.
 
+pub mod audit;
 pub mod client;
 pub mod clock;
 pub mod config;

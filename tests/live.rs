@@ -9,12 +9,14 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test may fail"
+    clippy::disallowed_methods,
+    reason = "a test may fail, and writes settings"
 )]
 
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::thread;
@@ -298,19 +300,24 @@ fn a_reader_that_does_not_read_holds_nothing_up_and_can_go_on() {
 
 /// Resident memory of a process in KiB.
 fn fs_status(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 fn threads_of(pid: u32) -> usize {
-    std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().count()
+    fs::read_dir(format!("/proc/{pid}/task")).unwrap().count()
 }
 
 #[test]
 fn a_thousand_quiet_streams_take_few_threads_and_all_wake() {
     const STREAMS: usize = 1_000;
     let data = DataDir::new();
+    data.init("ledger.example/quiet");
+    // One peer would have as many connections as one key may have streams.
+    let settings = data.path().join("counterfoil.toml");
+    let text = fs::read_to_string(&settings).unwrap();
+    fs::write(&settings, format!("connections_per_peer_max = 0\n{text}")).unwrap();
     let server = data.serve();
     let client = server.client();
     client.append(&policy("first")).expect_status(201);

@@ -262,6 +262,8 @@ fn answers_meet_their_documented_schemas() {
         ("get", "/events", 200, None),
         ("get", "/events?source=acme/crm&limit=1", 200, None),
         ("get", "/summary?by=type,category&bucket=month", 200, None),
+        ("get", "/audit", 200, None),
+        ("post", "/audit", 202, None),
         ("get", "/events/1", 200, None),
         ("get", "/events/1/receipt", 200, None),
         ("get", "/proofs/inclusion?index=1", 200, None),

@@ -33,6 +33,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("index", &["log", "event", "prove", "clock", "limits"]),
     ("ledger", &["log", "event", "prove", "store", "vault", "index", "clock", "limits", "config"]),
     ("history", &BELOW_LEDGER_USERS),
+    ("audit", &BELOW_LEDGER_USERS),
     ("promises", &BELOW_LEDGER_USERS),
     ("witness", &BELOW_LEDGER_USERS),
     ("console", &[]),
@@ -52,9 +53,9 @@ const BELOW_CLI: [&str; 16] = [
     "console", "http", "client", "clock", "limits", "config",
 ];
 
-const BELOW_FACES: [&str; 15] = [
-    "log", "event", "prove", "store", "vault", "index", "ledger", "history", "promises", "witness",
-    "console", "http", "clock", "limits", "config",
+const BELOW_FACES: [&str; 16] = [
+    "log", "event", "prove", "store", "vault", "index", "ledger", "history", "audit", "promises",
+    "witness", "console", "http", "clock", "limits", "config",
 ];
 
 /// Modules without I/O, clock, randomness, threads or async.

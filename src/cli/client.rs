@@ -3,6 +3,7 @@
 //! In scope: [`crate::client::transport`] for commands: from flags to a ledger, from errors to
 //! failures. Out of scope: what is asked. Invariant: no second HTTP client is made here.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -114,6 +115,15 @@ impl Client {
     /// `GET` below the ledger's prefix, whatever the status.
     pub(crate) fn get(&self, path: &str, accept: &str) -> Result<Answer, Failure> {
         Ok(self.transport.get(path, accept)?.into())
+    }
+
+    /// `GET` of an answer that does not end, below the ledger's prefix.
+    pub(crate) fn open(
+        &self,
+        path: &str,
+        extra: &[(&str, &str)],
+    ) -> Result<Result<Box<dyn Read + Send>, Answer>, Failure> {
+        Ok(self.transport.open(path, extra)?.map_err(Answer::from))
     }
 
     /// `POST` below the ledger's prefix, whatever the status.

@@ -5,8 +5,8 @@
 //! 0 good, 1 error, 2 usage, 3 verification failed, 4 incomplete or not provable.
 
 mod append;
+mod audit;
 mod client;
-mod directory;
 mod import;
 mod init;
 mod keys;
@@ -16,6 +16,7 @@ mod prove;
 mod query;
 mod remote;
 mod serve;
+mod tail;
 mod verify;
 
 use clap::{Args, Parser, Subcommand};
@@ -55,6 +56,10 @@ enum Command {
     Ledger(ledger::LedgerArgs),
     /// Manage API keys.
     Keys(keys::KeysArgs),
+    /// Follow events as they are recorded.
+    Tail(Box<tail::TailArgs>),
+    /// Let a server audit itself, and see what it found.
+    Audit(audit::AuditArgs),
     /// Get a receipt or a consistency proof for somebody else to verify.
     Prove(prove::ProveArgs),
     /// Verify a server, a data directory, a tile mirror, a receipt or a proof file.
@@ -124,6 +129,8 @@ pub fn run() -> u8 {
         Command::Query(args) => query::run(&args),
         Command::Ledger(args) => ledger::run(&args),
         Command::Keys(args) => keys::run(&args),
+        Command::Tail(args) => tail::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Prove(args) => prove::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Openapi => {

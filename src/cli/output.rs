@@ -71,6 +71,15 @@ pub(crate) fn write_output(path: Option<&Path>, bytes: &[u8]) -> Result<(), Fail
     }
 }
 
+/// Waits before the server is asked again.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a command that waits for a server has nothing to be woken by"
+)]
+pub(crate) fn pause(time: std::time::Duration) {
+    std::thread::sleep(time);
+}
+
 /// A moment in Unix seconds as a person reads it, in UTC.
 pub(crate) fn moment(unix_s: u64) -> String {
     let at = i64::try_from(unix_s).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());

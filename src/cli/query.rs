@@ -12,13 +12,9 @@ use super::client::Client;
 use super::output::write_output;
 use super::{EXIT_GOOD, EXIT_NOT_PROVABLE, Failure, ServerArgs};
 
-/// Search events.
+/// What events must meet.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  counterfoil query --subject s1 --reason 'request r1'\n  \
-    counterfoil query --type data.transferred --country US --from 2025-01-01T00:00:00Z --all --json")]
-pub(crate) struct QueryArgs {
-    #[command(flatten)]
-    server: ServerArgs,
+pub(crate) struct Conditions {
     /// The person the data is about.
     #[arg(long)]
     subject: Option<String>,
@@ -73,18 +69,29 @@ pub(crate) struct QueryArgs {
     /// Which clock `--from` and `--to` speak of.
     #[arg(long, value_parser = ["occurred", "recorded"])]
     clock: Option<String>,
-    /// Oldest first or newest first.
-    #[arg(long, value_parser = ["asc", "desc"])]
-    order: Option<String>,
-    /// Events in one page, 1 to 1000.
-    #[arg(long)]
-    limit: Option<u32>,
     /// Text that the opened event must contain.
     #[arg(long = "text", value_name = "TEXT")]
     q: Option<String>,
     /// Why personal parts are read, for keys that need a reason.
     #[arg(long)]
     reason: Option<String>,
+}
+
+/// Search events.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  counterfoil query --subject s1 --reason 'request r1'\n  \
+    counterfoil query --type data.transferred --country US --from 2025-01-01T00:00:00Z --all --json")]
+pub(crate) struct QueryArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    conditions: Conditions,
+    /// Oldest first or newest first.
+    #[arg(long, value_parser = ["asc", "desc"])]
+    order: Option<String>,
+    /// Events in one page, 1 to 1000.
+    #[arg(long)]
+    limit: Option<u32>,
     /// Follow the pages to the end.
     #[arg(long)]
     all: bool,
@@ -93,10 +100,10 @@ pub(crate) struct QueryArgs {
     json: bool,
 }
 
-impl QueryArgs {
-    fn parameters(&self) -> String {
-        let limit = self.limit.map(|limit| limit.to_string());
-        let pairs = [
+impl Conditions {
+    /// The query string, `?` included, with `more` parameters; empty where there are none.
+    pub(crate) fn parameters(&self, more: &[(&str, Option<&str>)]) -> String {
+        let own = [
             ("subject", &self.subject),
             ("actor", &self.actor),
             ("account", &self.account),
@@ -115,13 +122,12 @@ impl QueryArgs {
             ("from", &self.from),
             ("to", &self.to),
             ("clock", &self.clock),
-            ("order", &self.order),
-            ("limit", &limit),
             ("q", &self.q),
             ("reason", &self.reason),
         ];
+        let own = own.into_iter().map(|(name, value)| (name, value.as_deref()));
         let mut text = String::new();
-        for (name, value) in pairs {
+        for (name, value) in own.chain(more.iter().copied()) {
             if let Some(value) = value {
                 let joint = if text.is_empty() { '?' } else { '&' };
                 let _ = write!(text, "{joint}{name}={}", percent_encode(value));
@@ -134,7 +140,9 @@ impl QueryArgs {
 /// Runs the command.
 pub(crate) fn run(args: &QueryArgs) -> Result<u8, Failure> {
     let client = Client::new(&args.server)?;
-    let parameters = args.parameters();
+    let limit = args.limit.map(|limit| limit.to_string());
+    let more = [("order", args.order.as_deref()), ("limit", limit.as_deref())];
+    let parameters = args.conditions.parameters(&more);
     let mut cursor: Option<String> = None;
     loop {
         let joint = if parameters.is_empty() { '?' } else { '&' };
@@ -179,7 +187,7 @@ fn show(args: &QueryArgs, page: &Value, answer: &[u8]) -> Result<(), Failure> {
 }
 
 /// One event on one line: index, time, type, who, and the states of parts that are not open.
-fn line(event: &Value) -> String {
+pub(crate) fn line(event: &Value) -> String {
     let at = |path: &[&str]| {
         let mut value = event;
         for name in path {

@@ -27,9 +27,9 @@ use crate::client::transport::{ApiKey, Roots};
 
 use super::Failure;
 use super::client::{Client, problem_sentence};
-use super::directory::Given;
 use super::query::percent_encode;
 use super::verify::show;
+use crate::audit::Given;
 
 /// Requests for receipts under way at once.
 const REQUESTS_AT_ONCE: usize = 4;

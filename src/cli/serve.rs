@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::audit::own::Auditor;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{CONFIG_FILE, Config, Effective};
 use crate::http::keys::{ADMIN_KEY_FILE, KeyStore};
@@ -80,6 +81,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
     };
     let front = Front::new(&config, Arc::clone(&clock)).map_err(Failure::new)?;
     let ledgers = Ledgers::open(host, &config)?;
+    let auditor = Auditor::new(args.data.clone(), storage, Arc::clone(&clock));
     let server = Arc::new(Server {
         ledgers,
         keys,
@@ -87,11 +89,13 @@ pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
         clock,
         front,
         live: Arc::default(),
+        auditor: Arc::new(auditor),
         metrics_public: config.metrics_public,
     });
     let watched = Arc::clone(&server);
     let watch = DiskWatch { data: args.data.clone(), reserve_bytes: config.disk_reserve_bytes };
     serve(&server, &config, tls, &args.data, move || watch.look(&watched))?;
+    server.auditor.end();
     server.keys.save_last_use()?;
     server.ledgers.close()?;
     Ok(EXIT_GOOD)
@@ -173,6 +177,7 @@ fn serve(
             }
         });
         tokio::spawn(keep_last_use(Arc::clone(server)));
+        tokio::spawn(audit_when_due(Arc::clone(server), config.audit_interval_s));
         tokio::spawn(keep_certificate(
             tls.clone(),
             Duration::from_millis(config.tls_reload_interval_ms),
@@ -187,6 +192,25 @@ fn serve(
         http::serve(listener, router, ServeOptions::from(config), tls, around, end).await?;
         Ok(())
     })
+}
+
+/// Starts each ledger's next self-audit when it is due.
+async fn audit_when_due(server: Arc<Server>, interval_s: u64) {
+    let mut minutes = tokio::time::interval(std::time::Duration::from_mins(1));
+    loop {
+        minutes.tick().await;
+        let server = Arc::clone(&server);
+        let looked = tokio::task::spawn_blocking(move || {
+            for ledger in server.ledgers.all().values() {
+                if server.auditor.is_due(ledger.name(), interval_s)
+                    && let Err(error) = server.auditor.start(ledger)
+                {
+                    eprintln!("counterfoil: warning: a self-audit was not started: {error}");
+                }
+            }
+        });
+        let _ = looked.await;
+    }
 }
 
 /// Writes down once a minute when each key was last used; what a crash loses of it is a minute.

@@ -1,7 +1,7 @@
 //! `counterfoil verify`
 //!
 //! In scope: telling what TARGET is, reading the keys, printing the report. Out of scope: every
-//! verdict, which [`crate::prove`] gives; reading directories ([`super::directory`]) and servers
+//! verdict, which [`crate::prove`] gives; reading directories ([`crate::audit`]) and servers
 //! ([`super::remote`]). Invariants: only the verifier key is trusted; nothing is written; the exit
 //! code is the report's, 1 where there was nothing to judge, 2 where the command line was wrong.
 
@@ -11,12 +11,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use zeroize::Zeroizing;
 
+use crate::audit::{self, CHECKPOINT_BYTES_MAX, Given, Reader, Recognised};
 use crate::event::json::{self, JsonLimits};
-use crate::event::keys::KeyUse;
 use crate::log::checkpoint::{self, Checkpoint};
-use crate::log::hash::Hash;
 use crate::log::note::VerifierKey;
 use crate::log::tile::ENTRY_BYTES_MAX;
 use crate::prove::proofs::ConsistencyDocument;
@@ -24,11 +22,9 @@ use crate::prove::receipt::RECEIPT_BYTES_MAX;
 use crate::prove::verdict::{Check, Report, Target, Verdict};
 use crate::prove::verify_document::{DOCUMENT_BYTES_MAX, DocumentError, ReceiptLines, verify_document};
 use crate::prove::verify_log::Progress;
-use crate::prove::verify_receipt::{Context, Published, ReaderKeys};
-use crate::vault::KeyRing;
+use crate::prove::verify_receipt::{Context, Published};
 
 use super::client::{read_key, read_roots};
-use super::directory::{self, CHECKPOINT_BYTES_MAX, Given, Recognised};
 use super::output::{open_input, read_input, write_output};
 use super::{Failure, remote};
 
@@ -80,13 +76,6 @@ pub(crate) struct VerifyArgs {
     json: bool,
 }
 
-/// The reader's keys and what the log must commit to for them to be the right ones.
-pub(super) struct Reader {
-    pub(super) keys: ReaderKeys,
-    /// Use, epoch and commitment of each.
-    pub(super) commitments: Vec<(&'static str, u32, Hash)>,
-}
-
 /// Runs the command.
 pub(crate) fn run(args: &VerifyArgs) -> Result<u8, Failure> {
     let key = verifier_key(&args.key)?;
@@ -94,7 +83,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<u8, Failure> {
         Some(path) => Some(read_input(path, CHECKPOINT_BYTES_MAX)?),
         None => None,
     };
-    let reader = args.reader_key.as_deref().map(reader_keys).transpose()?;
+    let reader = args.reader_key.as_deref().map(Reader::open).transpose()?;
     let given = Given { key: &key, since: since.as_deref(), reader: reader.as_ref() };
     let is_url = args.target.starts_with("http://") || args.target.starts_with("https://");
     if args.parts && !is_url {
@@ -112,10 +101,10 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<u8, Failure> {
         };
         with_bar(|bar| remote::verify(&args.target, &given, &asked, bar))?
     } else if args.target != "-" && path.is_dir() {
-        match directory::recognise(path, &key)? {
-            Recognised::OtherKeys(origins) => directory::other_keys(&key, &origins),
+        match audit::recognise(path, &key)? {
+            Recognised::OtherKeys(origins) => audit::other_keys(&key, &origins),
             Recognised::Place(place) => {
-                with_bar(|bar| directory::verify(&place, &given, &mut |progress| show(bar, progress)))?
+                with_bar(|bar| Ok(audit::verify(&place, &given, &mut |progress| show(bar, progress))?))?
             }
         }
     } else {
@@ -141,22 +130,6 @@ pub(super) fn verifier_key(text: &str) -> Result<VerifierKey, Failure> {
     line.trim()
         .parse()
         .map_err(|error| Failure::usage(format!("{text} does not hold a verifier key: {error}")))
-}
-
-fn reader_keys(path: &Path) -> Result<Reader, Failure> {
-    let ring = KeyRing::open(path)?;
-    let mut reader = Reader { keys: ReaderKeys::default(), commitments: Vec::new() };
-    for (key_use, epoch, commitment) in ring.commitments() {
-        reader.commitments.push((key_use.name(), epoch, commitment));
-        let Some(key) = ring.get(key_use, epoch) else { continue };
-        let keys = match key_use {
-            KeyUse::Event => &mut reader.keys.event,
-            KeyUse::Read => &mut reader.keys.read,
-            KeyUse::Directory => &mut reader.keys.directory,
-        };
-        keys.push(Zeroizing::new(*key));
-    }
-    Ok(reader)
 }
 
 /// Verifies one document, offline.

@@ -196,6 +196,32 @@ impl Transport {
         self.answer(request.call())
     }
 
+    /// `GET` of a path below the ledger's prefix whose answer does not end: its head is waited for, its body
+    /// is the caller's to read, without a limit of time. A failure comes with its whole body.
+    ///
+    /// # Errors
+    /// [`TransportError`] where there is no answer.
+    pub fn open(
+        &self,
+        path: &str,
+        extra: &[(&str, &str)],
+    ) -> Result<Result<Box<dyn Read + Send>, Answer>, TransportError> {
+        let mut request = self.agent.get(format!("{}/{path}", self.base));
+        for (name, value) in extra {
+            request = request.header(*name, *value);
+        }
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {}", **key));
+        }
+        let request = request.config().timeout_global(None).timeout_recv_response(Some(REQUEST_MAX));
+        match request.build().call() {
+            Ok(response) if response.status().is_success() => {
+                Ok(Ok(Box::new(response.into_body().into_reader())))
+            }
+            other => self.answer(other).map(Err),
+        }
+    }
+
     /// `POST` to a path below the ledger's prefix, whatever the status.
     ///
     /// # Errors

@@ -133,11 +133,12 @@ impl Setting {
     /// Its unit, which its name ends with; empty where it has none.
     #[must_use]
     pub fn unit(&self) -> &'static str {
-        const UNITS: [(&str, &str); 4] = [
+        const UNITS: [(&str, &str); 5] = [
             ("_per_s", "per second"),
             ("_bytes", "bytes"),
             ("_ms", "milliseconds"),
             ("_burst_s", "seconds of the rate"),
+            ("_interval_s", "seconds"),
         ];
         UNITS.iter().find(|(end, _)| self.name.ends_with(end)).map_or("", |(_, unit)| unit)
     }
@@ -307,6 +308,9 @@ settings! {
          the monotonic one.";
     disk_reserve_bytes: u64 = DISK_RESERVE_BYTES_DEFAULT, up_to(0, NUMBER_MAX),
         "Free space below which appends are refused with 507; looked at once a second.";
+    audit_interval_s: u64 = 7 * 86_400, up_to(0, NUMBER_MAX),
+        "Time between two self-audits of a ledger, each of which reads every file of it at half the speed of \
+         one core; 0 for none.";
     anchor_dir: Option<PathBuf> = None, Kind::Path,
         "A directory on another disk that keeps each ledger's newest published checkpoint. A start from a \
          copy of the data directory that is older, or that tells another history, is refused. A failed \

@@ -7,6 +7,7 @@
 mod add;
 mod admin;
 mod append;
+mod audit;
 mod auth;
 mod body;
 mod docs_page;
@@ -40,6 +41,7 @@ use axum::response::IntoResponse;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::audit::own::Auditor;
 use crate::clock::Clock;
 use crate::ledger::{Ledger, Ledgers};
 
@@ -71,6 +73,8 @@ pub struct Server {
     pub stats: Arc<ServerStats>,
     /// Whether `/metrics` is answered without a key.
     pub metrics_public: bool,
+    /// Audits of its own ledgers.
+    pub auditor: Arc<Auditor>,
 }
 
 /// Bytes of a request about keys, ledgers or types at most.
@@ -138,6 +142,7 @@ fn api() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(add::add))
         .routes(routes!(stream::stream))
         .routes(routes!(summary::summary))
+        .routes(routes!(audit::get_audit, audit::start_audit))
         .routes(routes!(read::event))
         .routes(routes!(read::receipt))
         .routes(routes!(read::entry))

@@ -101,6 +101,10 @@ written_schemas! {
     HistoryPage;
     /// Counts of events.
     EventSummary;
+    /// The audit under way and the last one.
+    AuditState;
+    /// An audit under way.
+    AuditUnderWay;
     /// An inclusion proof between its roots.
     InclusionProof;
     /// A consistency proof between its roots.

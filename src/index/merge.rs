@@ -25,7 +25,7 @@ pub(super) fn choose(runs: &[Arc<Run>]) -> Option<Vec<Arc<Run>>> {
 
 /// One input: its postings, a block in memory.
 #[derive(Debug)]
-struct Stream {
+pub(super) struct Stream {
     run: Arc<Run>,
     next_block: Option<Posting>,
     /// Of the current block, in reverse, so that the next one is popped.
@@ -33,12 +33,13 @@ struct Stream {
 }
 
 impl Stream {
-    fn new(run: Arc<Run>) -> Self {
+    pub(super) fn new(run: Arc<Run>) -> Self {
         let next_block = Some(run.info.first);
         Self { run, next_block, postings: Vec::new() }
     }
 
-    fn head(&mut self, db: &Database) -> Result<Option<Posting>, IndexError> {
+    /// The next posting, which stays.
+    pub(super) fn head(&mut self, db: &Database) -> Result<Option<Posting>, IndexError> {
         while self.postings.is_empty() {
             let Some(first) = self.next_block else { return Ok(None) };
             let stored = self.run.block_at(db, first)?;
@@ -52,6 +53,13 @@ impl Stream {
             self.next_block = block.next;
         }
         Ok(self.postings.last().copied())
+    }
+}
+
+impl Stream {
+    /// Goes past the posting that [`Stream::head`] gave.
+    pub(super) fn pop(&mut self) {
+        self.postings.pop();
     }
 }
 

@@ -28,6 +28,7 @@ mod memtable;
 mod merge;
 mod open;
 mod run;
+mod scan;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +40,7 @@ pub use cursor::{Cursor, Intersection, Position, Union, Values};
 pub use error::IndexError;
 pub use maintain::Maintained;
 pub use manifest::{FACET_DIRECTORY, FACET_EVENT_KEY};
+pub use scan::Row;
 
 use block::TermPrint;
 use database::Database;

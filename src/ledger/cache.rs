@@ -42,6 +42,11 @@ impl<T> Generations<T> {
         Some(found)
     }
 
+    fn forget(&mut self, path: &str) {
+        self.young.remove(path);
+        self.old.remove(path);
+    }
+
     fn insert(&mut self, path: String, value: Arc<T>) {
         if self.young.len() >= CACHED_FILES_MAX {
             self.old = std::mem::take(&mut self.young);
@@ -100,13 +105,16 @@ impl FileCache {
     /// flipped on disk is an error and never an answer. Hashing takes about as long as the read.
     fn read_bundle(&self, shared: &Shared, bundle: u64, path: &str) -> Result<EntryBundle, LedgerError> {
         let damage = |what: String| LedgerError::Damage { file: shared.path(path), what };
-        let leaves = self.tile(shared, TileId { level: 0, index: bundle, width: 256 })?;
+        let id = TileId { level: 0, index: bundle, width: 256 };
+        let leaves = self.tile(shared, id)?;
         let bytes = must_read(shared, path)?;
         let mut entries = Vec::with_capacity(256);
         let mut leaves = leaves.chunks_exact(Hash::LEN);
         for (index, entry) in (bundle * TILE_WIDTH..).zip(tile::bundle_entries(&bytes)) {
             let entry = entry.map_err(|error| damage(error.to_string()))?;
             if leaves.next() != Some(leaf_hash(entry).as_bytes().as_slice()) {
+                // Whichever of the two is wrong may be put right on disk meanwhile.
+                self.tiles.lock().unwrap_or_else(PoisonError::into_inner).forget(&id.path());
                 return Err(damage(format!("entry {index} does not have the leaf hash of its tile")));
             }
             entries.push(Arc::from(entry));

@@ -16,6 +16,7 @@
 mod admit;
 mod append;
 mod cache;
+mod check;
 mod edge;
 mod error;
 mod fold;
@@ -40,6 +41,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 pub use append::Appended;
+pub use check::IndexCheck;
 pub use error::{AppendError, LedgerError};
 pub use host::{
     AddLedgerError, HostOptions, LEDGERS_MAX, Ledgers, TellFatal, TellWarning, random_origin,

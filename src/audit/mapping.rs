@@ -23,7 +23,7 @@ use crate::store::StoredPart;
 
 use super::files::DirectoryLog;
 use super::parts::SealedParts;
-use crate::cli::verify::Reader;
+use super::reader::Reader;
 
 /// Holds the reader's keys and the entries' keys against the log.
 pub(super) fn check(

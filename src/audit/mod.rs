@@ -1,8 +1,9 @@
-//! `counterfoil verify` of a directory: a data directory, one ledger's, or a mirror of its tiles.
+//! Verifying a directory: a data directory, one ledger's, or a mirror of its tiles. The command `verify`
+//! does it from outside, a server to itself ([`own`]).
 //!
 //! In scope: telling these apart, and everything in them that speaks for or against the log: tiles,
 //! bundles, sealed parts, the journal, files left from smaller sizes. Out of scope: the verdicts on
-//! the log itself ([`crate::prove::verify_log`]) and the index, which is derived and disposable.
+//! the log itself ([`crate::prove::verify_log`]) and, from outside, the index, which is derived.
 //!
 //! | directory | told by | what is expected in it |
 //! |---|---|---|
@@ -16,7 +17,9 @@
 mod files;
 mod journal;
 mod mapping;
+pub mod own;
 mod parts;
+mod reader;
 mod sweep;
 mod vault;
 
@@ -27,20 +30,21 @@ use std::sync::Arc;
 use crate::config::{CONFIG_FILE, Config};
 use crate::event::keys::{LedgerId, ledger_id};
 use crate::ledger::KeyFiles;
+use crate::ledger::LedgerError;
 use crate::log::checkpoint;
 use crate::log::note::VerifierKey;
 use crate::prove::verdict::{Finding, Report, Target, Verdict};
 use crate::prove::verify_log::{LogOptions, Progress, verify_log};
-use crate::store::{DiskStorage, Storage};
+use crate::store::{DiskStorage, Storage, StoreError};
+use crate::vault::KeyRingError;
 
-use super::Failure;
-use super::verify::Reader;
 use files::{DirectoryLog, read_bounded};
 use parts::SealedParts;
+pub use reader::Reader;
 use vault::{Vault, VaultState};
 
 /// Longest checkpoint that is read, in bytes: a body of three lines and a hundred signatures.
-pub(super) const CHECKPOINT_BYTES_MAX: u64 = 64 << 10;
+pub const CHECKPOINT_BYTES_MAX: u64 = 64 << 10;
 
 /// Longest `counterfoil.toml` that is read, in bytes.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
@@ -48,9 +52,33 @@ const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// What a ledger's directory has and a mirror's has not.
 const LEDGER_FILES: [&str; 5] = ["journal", "sealed", "verifier.key", "reader.key", "fold.state"];
 
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuditError {
+    /// There is no log in the directory.
+    #[error("{path}: neither a data directory ({CONFIG_FILE}) nor a log (checkpoint, tile)")]
+    NoLog {
+        /// The directory.
+        path: String,
+    },
+    /// The settings cannot be read.
+    #[error("{CONFIG_FILE}: {0}")]
+    Config(String),
+    /// The reader's keys cannot be read.
+    #[error(transparent)]
+    Reader(#[from] KeyRingError),
+    /// A file cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The running ledger cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
 /// A directory that was recognised.
 #[derive(Debug)]
-pub(super) struct Place {
+pub struct Place {
     /// Where `checkpoint` and `tile` are.
     dir: PathBuf,
     /// The data directory around it and the ledger's name in that.
@@ -58,9 +86,17 @@ pub(super) struct Place {
     is_ledger: bool,
 }
 
+impl Place {
+    /// The directory of ledger `name` in the data directory `data`.
+    fn of_ledger(data: &Path, name: &str) -> Self {
+        let dir = data.join("ledgers").join(name);
+        Self { dir, within: Some((data.to_owned(), name.to_owned())), is_ledger: true }
+    }
+}
+
 /// What a directory turned out to be.
 #[derive(Debug)]
-pub(super) enum Recognised {
+pub enum Recognised {
     /// Something with a log in it.
     Place(Place),
     /// A data directory without a ledger of the key's name; these are the names it has.
@@ -68,7 +104,10 @@ pub(super) enum Recognised {
 }
 
 /// Finds the log that is meant by a directory.
-pub(super) fn recognise(path: &Path, key: &VerifierKey) -> Result<Recognised, Failure> {
+///
+/// # Errors
+/// [`AuditError`] where there is none, or the settings cannot be read.
+pub fn recognise(path: &Path, key: &VerifierKey) -> Result<Recognised, AuditError> {
     if path.join(CONFIG_FILE).exists() {
         let config = read_config(path)?;
         let found = config.ledgers.iter().find(|(_, ledger)| ledger.origin == key.name());
@@ -82,17 +121,15 @@ pub(super) fn recognise(path: &Path, key: &VerifierKey) -> Result<Recognised, Fa
     }
     let is_ledger = LEDGER_FILES.iter().any(|name| path.join(name).exists());
     if !is_ledger && !path.join("checkpoint").exists() {
-        return Err(Failure::new(format!(
-            "{}: neither a data directory ({CONFIG_FILE}) nor a log (checkpoint, tile)",
-            path.display()
-        )));
+        return Err(AuditError::NoLog { path: path.display().to_string() });
     }
     let within = if is_ledger { data_directory_of(path) } else { None };
     Ok(Recognised::Place(Place { dir: path.to_owned(), within, is_ledger }))
 }
 
 /// The report on a data directory whose ledgers all have keys of other names.
-pub(super) fn other_keys(key: &VerifierKey, origins: &[String]) -> Report {
+#[must_use]
+pub fn other_keys(key: &VerifierKey, origins: &[String]) -> Report {
     let mut report = Report::new(Target::Log);
     let (wanted, there) = (key.name(), origins.join(", "));
     let detail = format!("no ledger here has the key `{wanted}`; those here have: {there}");
@@ -109,30 +146,33 @@ fn data_directory_of(path: &Path) -> Option<(PathBuf, String)> {
     Some((data.to_owned(), name))
 }
 
-fn read_config(data: &Path) -> Result<Config, Failure> {
+fn read_config(data: &Path) -> Result<Config, AuditError> {
     let storage = DiskStorage::open_read_only(data)?;
     let bytes = read_bounded(&storage, CONFIG_FILE, CONFIG_BYTES_MAX)?.unwrap_or_default();
-    let text =
-        String::from_utf8(bytes).map_err(|_| Failure::new(format!("{CONFIG_FILE} is not UTF-8")))?;
-    Config::parse(&text).map_err(|error| Failure::new(format!("{CONFIG_FILE}: {error}")))
+    let text = String::from_utf8(bytes).map_err(|_| AuditError::Config("not UTF-8".to_owned()))?;
+    Config::parse(&text).map_err(|error| AuditError::Config(error.to_string()))
 }
 
 /// What a verification of a directory is given.
-pub(super) struct Given<'a> {
+#[derive(Debug)]
+pub struct Given<'a> {
     /// The verifier key.
-    pub(super) key: &'a VerifierKey,
+    pub key: &'a VerifierKey,
     /// An older checkpoint.
-    pub(super) since: Option<&'a [u8]>,
+    pub since: Option<&'a [u8]>,
     /// The reader's keys.
-    pub(super) reader: Option<&'a Reader>,
+    pub reader: Option<&'a Reader>,
 }
 
 /// Verifies the log in a directory.
-pub(super) fn verify(
+///
+/// # Errors
+/// [`AuditError`] where files cannot be read at all; what is wrong with them is in the report.
+pub fn verify(
     place: &Place,
     given: &Given<'_>,
     progress: &mut dyn FnMut(Progress),
-) -> Result<Report, Failure> {
+) -> Result<Report, AuditError> {
     let storage = DiskStorage::open_read_only(&place.dir)?;
     let Some(note) = read_bounded(&storage, "checkpoint", CHECKPOINT_BYTES_MAX)? else {
         return Ok(without_checkpoint());
@@ -163,7 +203,7 @@ pub(super) fn verify(
     Ok(report)
 }
 
-fn open_vault(place: &Place, log: &DiskStorage, ledger: LedgerId) -> Result<VaultState, Failure> {
+fn open_vault(place: &Place, log: &DiskStorage, ledger: LedgerId) -> Result<VaultState, AuditError> {
     let Some((data, name)) = &place.within else { return Ok(VaultState::none()) };
     let storage: Arc<dyn Storage> = Arc::new(DiskStorage::open_read_only(data)?);
     let root_dir = KeyFiles::of(data, name).root;
