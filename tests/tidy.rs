@@ -48,9 +48,9 @@ const EDGES: &[(&str, &[&str])] = &[
 const BELOW_LEDGER_USERS: [&str; 10] =
     ["log", "event", "prove", "store", "vault", "index", "ledger", "clock", "limits", "config"];
 
-const BELOW_CLI: [&str; 16] = [
-    "log", "event", "prove", "store", "vault", "index", "ledger", "history", "promises", "witness",
-    "console", "http", "client", "clock", "limits", "config",
+const BELOW_CLI: [&str; 17] = [
+    "log", "event", "prove", "store", "vault", "index", "ledger", "history", "audit", "promises",
+    "witness", "console", "http", "client", "clock", "limits", "config",
 ];
 
 const BELOW_FACES: [&str; 16] = [
