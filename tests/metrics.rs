@@ -228,6 +228,12 @@ fn what_happens_is_counted() {
     let published = scrape(&client);
     assert!(value(&published, "counterfoil_checkpoint_entries", &[main]) >= size);
     assert!(value(&published, "counterfoil_checkpoint_time_seconds", &[main]) > 1e9);
+    client.post(&format!("{MAIN}/audit"), "", b"").expect_status(202);
+    let verified = [main, ("verdict", "verified")];
+    wait_until("the audit", || {
+        scrape(&client)["counterfoil_audit_verdict"].series.values().any(|found| *found > 0.5)
+    });
+    assert_value(&scrape(&client), "counterfoil_audit_verdict", &verified, 1);
 }
 
 #[test]

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use crate::clock::{Clock, RandomError, random_fill};
 use crate::event::time::rfc3339;
+use crate::ledger::stats::Audited;
 use crate::ledger::{KeyFiles, Ledger};
 use crate::log::checkpoint;
 use crate::prove::verdict::{Finding, Report, Target, Verdict};
@@ -210,6 +211,8 @@ impl Auditor {
                 detail.unwrap_or_default()
             );
         }
+        let at_us = self.clock.now_us();
+        ledger.stats().set_audited(Audited { verdict: report.verdict(), at_us });
         let result = self.result(running, &report);
         if let Err(error) = self.storage.write_durable(&file_of(ledger.name()), result.as_bytes()) {
             eprintln!("counterfoil: warning: the result of a self-audit was not kept: {error}");
