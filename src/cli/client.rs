@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::client::transport::{
-    self, Answer as Answered, ApiKey, Roots, Transport, TransportError,
-};
+use crate::client::transport::{self, Answer as Answered, ApiKey, Roots, Transport, TransportError};
 use crate::client::{Builder, Client as Producer, ClientError};
 
 use super::verify::verifier_key;
@@ -129,7 +127,11 @@ impl Client {
         path: &str,
         extra: &[(&str, &str)],
     ) -> Result<Result<Box<dyn Read + Send>, Answer>, Failure> {
-        Ok(self.transport.open(path, extra)?.map_err(Answer::from))
+        match self.transport.open(path, extra) {
+            Ok(Ok(reader)) => Ok(Ok(reader)),
+            Ok(Err(answer)) => self.answered(Ok(answer)).map(Err),
+            Err(error) => Err(mistakes::unanswered(&error)),
+        }
     }
 
     /// `POST` below the ledger's prefix, whatever the status.

@@ -3,6 +3,7 @@
 //! In scope: the files of a new data directory. Out of scope: running it. Invariant: nothing that
 //! exists is replaced.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -37,8 +38,7 @@ pub(crate) struct InitArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &InitArgs) -> Result<u8, Failure> {
-    std::fs::create_dir_all(&args.data)
-        .map_err(|error| Failure::new(format!("{}: {error}", args.data.display())))?;
+    make_directory(&args.data)?;
     let _lock = DirLock::acquire(&args.data)?;
     let made = create(&args.data, args.origin.as_deref())?;
     say!("Made the ledger `main` in {}.", args.data.display());
@@ -60,6 +60,12 @@ pub(crate) fn run(args: &InitArgs) -> Result<u8, Failure> {
     };
     write_output(None, text.as_bytes())?;
     Ok(EXIT_GOOD)
+}
+
+/// Makes the directory that is to be a data directory, for its owner alone, where it is missing.
+pub(super) fn make_directory(data: &Path) -> Result<(), Failure> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
+    made.map_err(|error| Failure::new(format!("{}: {error}", data.display())))
 }
 
 /// Makes a data directory, whose lock the caller holds, and returns the verifier key of its ledger.

@@ -10,6 +10,8 @@ mod output;
 mod append;
 mod audit;
 mod client;
+mod config;
+mod doctor;
 mod import;
 mod init;
 mod keys;
@@ -76,6 +78,10 @@ enum Command {
     Prove(prove::ProveArgs),
     /// Verify a server, a data directory, a tile mirror, a receipt or a proof file.
     Verify(verify::VerifyArgs),
+    /// Show or check settings.
+    Config(config::ConfigArgs),
+    /// Check a data directory, the machine under it, and a server.
+    Doctor(doctor::DoctorArgs),
     /// Print the contract of the HTTP API, its `openapi.json`.
     #[command(after_help = "Examples:\n  counterfoil openapi -o openapi.json")]
     Openapi(output::OutputFile),
@@ -152,6 +158,8 @@ pub fn run() -> u8 {
         Command::Audit(args) => audit::run(&args),
         Command::Prove(args) => prove::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Config(args) => config::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Openapi(args) => args.write(crate::http::document().as_bytes()),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
