@@ -169,5 +169,5 @@ fn keys_are_kept_by_their_ids() {
         );
     }
     let again = scene.run(&["keys", "create", "--role", "producer", "-o", "crm.key"]);
-    assert_eq!(code(&again), 1, "a key file is not replaced");
+    assert_eq!(code(&again), 2, "a key file is not replaced: {}", stderr(&again));
 }
