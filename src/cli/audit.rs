@@ -93,11 +93,10 @@ fn show(args: &AuditArgs, state: &Value) -> Result<u8, Failure> {
                 number("entries_total")
             );
         }
-        match last {
-            Some(last) => {
-                args.printed.file.write(human(last).as_bytes())?;
-            }
-            None => say!("No audit has ended yet; --start begins one."),
+        if let Some(last) = last {
+            args.printed.file.write(human(last).as_bytes())?;
+        } else {
+            say!("No audit has ended yet; --start begins one.");
         }
     }
     Ok(match last.and_then(|last| last.get("verdict")).and_then(Value::as_str) {
