@@ -1,6 +1,7 @@
 //! Mistakes that people make, and what they are told.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use super::{Scene, binary, code, stderr};
 
@@ -48,10 +49,9 @@ fn files_that_are_no_key_files_are_told_apart() {
         told(&scene, &["query", "--key-file", file], exit, words);
     }
     // Whoever may do everything may read every file, so that only others can be refused one.
-    use std::os::unix::fs::PermissionsExt;
     let closed = scene.file("closed.key");
     fs::write(&closed, "cf_1_dddddddd\n").unwrap();
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(&closed).is_err() {
         told(&scene, &["query", "--key-file", "closed.key"], 1, &["closed.key", "may not read"]);
     }
