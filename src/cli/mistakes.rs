@@ -158,7 +158,7 @@ pub(super) fn unanswered(error: &TransportError) -> Failure {
     let lower = reason.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     let check = if has(&["refused"]) {
-        "nothing listens there. Start `counterfoil serve --data DIR`, which prints its address, or give \
+        "nothing listens there: is the server running? `counterfoil serve --data DIR` prints its address; give \
          another with --url or COUNTERFOIL_URL"
     } else if has(&["unknownissuer", "unknown issuer", "invalid peer certificate"]) {
         "the server's certificate is not trusted. Where it comes from an authority of your own, give \

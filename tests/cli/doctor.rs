@@ -23,7 +23,7 @@ fn found(report: &Value, name: &str, state: &str) -> Vec<String> {
     let matching = checks.filter(|check| check["name"] == name && check["state"] == state);
     matching
         .inspect(|check| {
-            assert!(state == "ok" || check["remedy"] != "", "{check} does not say what to do")
+            assert!(state == "ok" || check["remedy"] != "", "{check} does not say what to do");
         })
         .map(|check| check["detail"].as_str().unwrap().to_owned())
         .collect()
