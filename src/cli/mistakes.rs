@@ -158,8 +158,8 @@ pub(super) fn unanswered(error: &TransportError) -> Failure {
     let lower = reason.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     let check = if has(&["refused"]) {
-        "nothing listens there: is the server running? `counterfoil serve --data DIR` prints its address; give \
-         another with --url or COUNTERFOIL_URL"
+        "nothing listens there: is the server running? `counterfoil serve --data DIR` prints its \
+         address; give another with --url or COUNTERFOIL_URL"
     } else if has(&["unknownissuer", "unknown issuer", "invalid peer certificate"]) {
         "the server's certificate is not trusted. Where it comes from an authority of your own, give \
          that one's certificate with --ca-file; otherwise do not go on"
