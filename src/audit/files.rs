@@ -10,13 +10,13 @@ use crate::prove::verify_log::LogSource;
 use crate::store::{DiskStorage, Storage, StoreError};
 
 /// Longest bundle in bytes: 256 entries of 65,535 bytes, each after its length in two.
-pub(super) const BUNDLE_BYTES_MAX: u64 = 256 * (2 + ENTRY_BYTES_MAX as u64);
+pub(crate) const BUNDLE_BYTES_MAX: u64 = 256 * (2 + ENTRY_BYTES_MAX as u64);
 
 /// Width of a full tile or bundle.
-pub(super) const FULL: u16 = 256;
+pub(crate) const FULL: u16 = 256;
 
 /// The file, cut one byte after `bytes_max` so that an overlong one is seen to be.
-pub(super) fn read_bounded(
+pub(crate) fn read_bounded(
     storage: &DiskStorage,
     path: &str,
     bytes_max: u64,
@@ -42,18 +42,18 @@ struct LastBundle {
 
 /// The tiles and bundles of a directory.
 #[derive(Debug)]
-pub(super) struct DirectoryLog<'a> {
-    pub(super) storage: &'a DiskStorage,
+pub(crate) struct DirectoryLog<'a> {
+    pub(crate) storage: &'a DiskStorage,
     last: RefCell<Option<LastBundle>>,
 }
 
 impl<'a> DirectoryLog<'a> {
-    pub(super) fn new(storage: &'a DiskStorage) -> Self {
+    pub(crate) fn new(storage: &'a DiskStorage) -> Self {
         Self { storage, last: RefCell::new(None) }
     }
 
     /// The file that holds bundle number `bundle` of a log of `size` entries, and its bytes.
-    pub(super) fn bundle_of(
+    pub(crate) fn bundle_of(
         &self,
         bundle: u64,
         size: u64,
@@ -66,7 +66,7 @@ impl<'a> DirectoryLog<'a> {
     }
 
     /// The entry at `index` of a log of `size` entries, where its bundle can be read.
-    pub(super) fn entry(&self, index: u64, size: u64) -> Option<Vec<u8>> {
+    pub(crate) fn entry(&self, index: u64, size: u64) -> Option<Vec<u8>> {
         let bundle = index / TILE_WIDTH;
         let mut last = self.last.borrow_mut();
         if last.as_ref().is_none_or(|last| (last.bundle, last.size) != (bundle, size)) {
@@ -93,7 +93,7 @@ impl LogSource for DirectoryLog<'_> {
 }
 
 /// How many of a tile's or bundle's 256 places `count` hashes or entries fill.
-pub(super) fn width_at(index: u64, count: u64) -> u16 {
+pub(crate) fn width_at(index: u64, count: u64) -> u16 {
     let before = index.saturating_mul(TILE_WIDTH);
     u16::try_from(count.saturating_sub(before).min(TILE_WIDTH)).unwrap_or(FULL)
 }

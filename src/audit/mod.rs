@@ -14,7 +14,7 @@
 //! Invariants: nothing is written; the checkpoint is read first, so that a server may go on
 //! appending meanwhile; every file below `tile`, `sealed` and `journal` is read.
 
-mod files;
+pub(super) mod files;
 mod journal;
 mod mapping;
 pub mod own;

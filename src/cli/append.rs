@@ -13,7 +13,7 @@ use clap::Args;
 
 use crate::event::limits::{REQUEST_BYTES_MAX, REQUEST_EVENTS_MAX};
 
-use super::client::{Client, KeepArgs, problem_sentence};
+use super::client::{Client, KeepArgs};
 use super::output::{open_input, write_output};
 use super::{EXIT_ERROR, EXIT_GOOD, Failure, ServerArgs};
 
@@ -44,7 +44,10 @@ pub(crate) struct AppendArgs {
     /// Store what can be stored even where some events are refused.
     #[arg(long)]
     partial: bool,
-    /// Where to write the answer.
+    /// Print JSON, which the answer is anyway.
+    #[arg(long)]
+    json: bool,
+    /// Where to write the answer; standard output where absent.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -80,7 +83,7 @@ fn one_request(
     let prefer: &[(&str, &str)] = if args.full { &[("prefer", "receipt=full")] } else { &[] };
     let answer = client.post(path, content_type, prefer, bytes)?;
     if !(200..300).contains(&answer.status) {
-        return Err(Failure::new(problem_sentence(answer.status, &answer.body)));
+        return Err(Failure::new(answer.sentence()));
     }
     write_output(args.output.as_deref(), &answer.body)?;
     let some_refused = args.partial && answer.body.windows(9).any(|window| window == b"{\"error\":");

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
 use super::client::Client;
-use super::output::{pause, write_output};
+use super::output::{Printed, pause};
 use super::{EXIT_FAILED, EXIT_GOOD, EXIT_NOT_PROVABLE, Failure, ServerArgs};
 
 /// Milliseconds between two looks at an audit that is waited for.
@@ -31,9 +31,8 @@ pub(crate) struct AuditArgs {
     /// Wait until the audit under way has ended, and show what it found.
     #[arg(long)]
     wait: bool,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    printed: Printed,
 }
 
 /// Runs the command.
@@ -44,14 +43,12 @@ pub(crate) fn run(args: &AuditArgs) -> Result<u8, Failure> {
         let started: Value = serde_json::from_slice(&body)?;
         let id = started.get("id").and_then(Value::as_str).unwrap_or("");
         if started.get("new").and_then(Value::as_bool) == Some(true) {
-            eprintln!("Started the audit {id}.");
+            say!("Started the audit {id}.");
         } else {
-            eprintln!("The audit {id} is under way already.");
+            say!("The audit {id} is under way already.");
         }
         if !args.wait {
-            let text = if args.json { started.to_string() } else { id.to_owned() };
-            write_output(None, text.as_bytes())?;
-            return Ok(EXIT_GOOD);
+            return args.printed.print(&started, id);
         }
     }
     let state = if args.wait { wait(&client)? } else { look(&client)? };
@@ -84,21 +81,22 @@ fn wait(client: &Client) -> Result<Value, Failure> {
 
 fn show(args: &AuditArgs, state: &Value) -> Result<u8, Failure> {
     let last = state.get("last").filter(|last| !last.is_null());
-    if args.json {
-        write_output(None, state.to_string().as_bytes())?;
+    if args.printed.json {
+        args.printed.file.write(state.to_string().as_bytes())?;
     } else {
         if let Some(running) = state.get("running").filter(|running| !running.is_null()) {
             let number = |name| running.get(name).and_then(Value::as_u64).unwrap_or(0);
-            eprintln!(
+            say!(
                 "An audit is under way: {}, {} of {} entries.",
                 running.get("phase").and_then(Value::as_str).unwrap_or(""),
                 number("entries_done"),
                 number("entries_total")
             );
         }
-        match last {
-            Some(last) => write_output(None, human(last).as_bytes())?,
-            None => eprintln!("No audit has ended yet; --start begins one."),
+        if let Some(last) = last {
+            args.printed.file.write(human(last).as_bytes())?;
+        } else {
+            say!("No audit has ended yet; --start begins one.");
         }
     }
     Ok(match last.and_then(|last| last.get("verdict")).and_then(Value::as_str) {

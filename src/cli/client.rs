@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::client::transport::{self, Answer as Answered, ApiKey, Roots, Transport};
+use crate::client::transport::{self, Answer as Answered, ApiKey, Roots, Transport, TransportError};
 use crate::client::{Builder, Client as Producer, ClientError};
 
 use super::verify::verifier_key;
-use super::{EXIT_FAILED, Failure, ServerArgs};
+use super::{EXIT_FAILED, Failure, ServerArgs, mistakes};
 
 pub(crate) use crate::client::transport::problem_sentence;
 
@@ -62,9 +62,12 @@ pub(crate) fn failure_of(error: &ClientError) -> Failure {
 }
 
 /// A server's ledger.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Client {
     transport: Transport,
+    /// The ledger's name, where the address leads to one.
+    ledger: String,
+    has_key: bool,
 }
 
 /// An answer with its status.
@@ -74,17 +77,14 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
     /// Seconds after which the server asks to be tried again.
     pub(crate) retry_after_s: Option<u64>,
-}
-
-impl From<Answered> for Answer {
-    fn from(Answered { status, body, retry_after_s }: Answered) -> Self {
-        Self { status, body, retry_after_s }
-    }
+    /// Who asked, to find out more about a refusal.
+    by: Client,
 }
 
 impl Client {
     /// A client of the server and ledger that `args` name.
     pub(crate) fn new(args: &ServerArgs) -> Result<Self, Failure> {
+        mistakes::check_url(&args.url)?;
         let key = args.key_file.as_deref().map(read_key).transpose()?;
         let roots = read_roots(args.ca_file.as_deref())?;
         Ok(Self::at(&args.url, &args.ledger, key, roots.as_ref()))
@@ -92,12 +92,16 @@ impl Client {
 
     /// A client of `url`, which is a server's root or a ledger's prefix.
     pub(crate) fn at(url: &str, ledger: &str, key: Option<ApiKey>, roots: Option<&Roots>) -> Self {
-        Self { transport: Transport::to_ledger(url, ledger, key, roots) }
+        let named =
+            url.trim_end_matches('/').split_once("/v1/ledgers/").map_or(ledger, |(_, name)| name);
+        let (ledger, has_key) = (named.to_owned(), key.is_some());
+        Self { transport: Transport::to_ledger(url, &ledger, key, roots), ledger, has_key }
     }
 
     /// A client of the log that is served directly below `url`.
     pub(crate) fn below(url: &str, key: Option<ApiKey>, roots: Option<&Roots>) -> Self {
-        Self { transport: Transport::below(url, key, roots) }
+        let has_key = key.is_some();
+        Self { transport: Transport::below(url, key, roots), ledger: String::new(), has_key }
     }
 
     /// A request to a path below the server's root, with its JSON answer; null where it has none.
@@ -108,13 +112,13 @@ impl Client {
         body: Option<&serde_json::Value>,
     ) -> Result<serde_json::Value, Failure> {
         let body = body.map(|body| body.to_string().into_bytes());
-        let bytes = Answer::from(self.transport.call(method, path, body)?).good()?;
+        let bytes = self.answered(self.transport.call(method, path, body))?.good()?;
         if bytes.is_empty() { Ok(serde_json::Value::Null) } else { Ok(serde_json::from_slice(&bytes)?) }
     }
 
     /// `GET` below the ledger's prefix, whatever the status.
     pub(crate) fn get(&self, path: &str, accept: &str) -> Result<Answer, Failure> {
-        Ok(self.transport.get(path, accept)?.into())
+        self.answered(self.transport.get(path, accept))
     }
 
     /// `GET` of an answer that does not end, below the ledger's prefix.
@@ -123,7 +127,11 @@ impl Client {
         path: &str,
         extra: &[(&str, &str)],
     ) -> Result<Result<Box<dyn Read + Send>, Answer>, Failure> {
-        Ok(self.transport.open(path, extra)?.map_err(Answer::from))
+        match self.transport.open(path, extra) {
+            Ok(Ok(reader)) => Ok(Ok(reader)),
+            Ok(Err(answer)) => self.answered(Ok(answer)).map(Err),
+            Err(error) => Err(mistakes::unanswered(&error)),
+        }
     }
 
     /// `POST` below the ledger's prefix, whatever the status.
@@ -134,7 +142,19 @@ impl Client {
         extra: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Answer, Failure> {
-        Ok(self.transport.post(path, content_type, extra, body)?.into())
+        self.answered(self.transport.post(path, content_type, extra, body))
+    }
+
+    fn answered(&self, answer: Result<Answered, TransportError>) -> Result<Answer, Failure> {
+        let Answered { status, body, retry_after_s, .. } =
+            answer.map_err(|error| mistakes::unanswered(&error))?;
+        Ok(Answer { status, body, retry_after_s, by: self.clone() })
+    }
+
+    /// The names of the ledgers that the key may see; none where the server does not say.
+    fn ledgers(&self) -> Option<Vec<String>> {
+        let answer = self.transport.call("GET", "/v1/ledgers", None).ok()?;
+        if answer.is_good() { mistakes::ledger_names(&answer.body) } else { None }
     }
 }
 
@@ -144,13 +164,23 @@ impl Answer {
         if (200..300).contains(&self.status) {
             return Ok(self.body);
         }
-        Err(Failure::new(problem_sentence(self.status, &self.body)))
+        Err(Failure::new(self.sentence()))
+    }
+
+    /// What a refusal says, and what can be done about it.
+    pub(crate) fn sentence(&self) -> String {
+        let said = problem_sentence(self.status, &self.body);
+        let problem = serde_json::from_slice::<serde_json::Value>(&self.body).unwrap_or_default();
+        let code = problem.get("code").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let by = &self.by;
+        let more = mistakes::refused(self.status, code, by.has_key, &by.ledger, || by.ledgers());
+        if more.is_empty() { said } else { format!("{said}\n  {more}") }
     }
 }
 
 /// Reads an API key file of one line.
 pub(crate) fn read_key(path: &Path) -> Result<ApiKey, Failure> {
-    Ok(transport::read_key(path)?)
+    transport::read_key(path).map_err(|error| mistakes::key_file(path, &error))
 }
 
 /// Reads the certificate authorities to trust instead of the public ones.

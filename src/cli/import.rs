@@ -23,7 +23,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::event::mapping::{Class, DOCUMENT_BYTES_MAX, Mapped, Mapping, Refusal};
 
 use super::client::{Client, KeepArgs};
-use super::output::write_output;
+use super::output::OutputFile;
 use super::{EXIT_ERROR, EXIT_GOOD, Failure, ServerArgs};
 
 use input::{Piece, Pieces};
@@ -58,6 +58,8 @@ pub(crate) struct ImportArgs {
     /// Print a summary as JSON; with --explain, one object per record.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    file: OutputFile,
 }
 
 /// Runs the command.
@@ -87,7 +89,7 @@ pub(crate) fn run(args: &ImportArgs) -> Result<u8, Failure> {
     let summary = import.summary;
     summary.print();
     if args.json {
-        write_output(None, summary.to_json(ended.as_ref().err()).to_string().as_bytes())?;
+        args.file.write(summary.to_json(ended.as_ref().err()).to_string().as_bytes())?;
     }
     ended?;
     Ok(if summary.is_whole() { EXIT_GOOD } else { EXIT_ERROR })
@@ -169,7 +171,7 @@ impl Import {
     }
 
     fn say(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
+        self.bar.suspend(|| say!("{text}"));
     }
 
     /// Maps a line or document and queues its events.

@@ -3,10 +3,12 @@
 //! In scope: the files of a new data directory. Out of scope: running it. Invariant: nothing that
 //! exists is replaced.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use serde_json::json;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{CONFIG_FILE, Config};
@@ -15,6 +17,7 @@ use crate::ledger::{Ledger, LedgerKeys, random_origin};
 use crate::store::{DirLock, DiskStorage, Storage};
 use crate::vault::secret_file;
 
+use super::output::write_output;
 use super::{EXIT_GOOD, Failure};
 
 /// Make a data directory with its keys and the ledger `main`.
@@ -28,21 +31,41 @@ pub(crate) struct InitArgs {
     /// scheme, such as ledger.example/audit. Random where absent.
     #[arg(long, value_name = "NAME")]
     origin: Option<String>,
+    /// Print JSON: `data`, `ledger`, `origin`, `verifier_key`, `admin_key_file`.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &InitArgs) -> Result<u8, Failure> {
-    std::fs::create_dir_all(&args.data)
-        .map_err(|error| Failure::new(format!("{}: {error}", args.data.display())))?;
+    make_directory(&args.data)?;
     let _lock = DirLock::acquire(&args.data)?;
     let made = create(&args.data, args.origin.as_deref())?;
-    eprintln!("Made the ledger `main` in {}.", args.data.display());
-    eprintln!(
+    say!("Made the ledger `main` in {}.", args.data.display());
+    say!(
         "Keep {} and the files under keys/ safe; they cannot be made again.",
         args.data.join("vault").display()
     );
-    println!("{}", made.trim());
+    let verifier = made.trim();
+    let text = if args.json {
+        let origin = verifier.split('+').next().unwrap_or_default();
+        let admin_key_file = args.data.join(ADMIN_KEY_FILE);
+        json!({
+            "data": args.data, "ledger": "main", "origin": origin, "verifier_key": verifier,
+            "admin_key_file": admin_key_file,
+        })
+        .to_string()
+    } else {
+        verifier.to_owned()
+    };
+    write_output(None, text.as_bytes())?;
     Ok(EXIT_GOOD)
+}
+
+/// Makes the directory that is to be a data directory, for its owner alone, where it is missing.
+pub(super) fn make_directory(data: &Path) -> Result<(), Failure> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
+    made.map_err(|error| Failure::new(format!("{}: {error}", data.display())))
 }
 
 /// Makes a data directory, whose lock the caller holds, and returns the verifier key of its ledger.

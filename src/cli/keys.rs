@@ -18,7 +18,7 @@ use crate::store::{DirLock, DiskStorage, Storage};
 use crate::vault::secret_file;
 
 use super::client::Client;
-use super::output::{moment, write_output};
+use super::output::{Printed, moment, write_output};
 use super::{EXIT_GOOD, Failure, ServerArgs};
 
 /// Manage API keys.
@@ -26,7 +26,10 @@ use super::{EXIT_GOOD, Failure, ServerArgs};
 #[command(after_help = "Examples:\n  \
     counterfoil keys create --role producer --source acme/crm --label crm -o crm.key\n  \
     counterfoil keys create --role auditor --ledger-name main --expires-in 90d -o auditor.key\n  \
-    counterfoil keys list\n  counterfoil keys rotate 5f0c… --overlap 2h -o crm-2.key\n\n\
+    counterfoil keys list\n  counterfoil keys show 5f0c1b2a3d4e5f60\n  \
+    counterfoil keys change 5f0c1b2a3d4e5f60 --expires-in 7d\n  \
+    counterfoil keys rotate 5f0c1b2a3d4e5f60 --overlap 2h -o crm-2.key\n  \
+    counterfoil keys revoke 5f0c1b2a3d4e5f60\n\n\
     The caller's own key (--key-file) must have the role admin.")]
 pub(crate) struct KeysArgs {
     #[command(subcommand)]
@@ -53,9 +56,8 @@ enum What {
 struct ListArgs {
     #[command(flatten)]
     server: ServerArgs,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    printed: Printed,
 }
 
 #[derive(Debug, Args)]
@@ -65,18 +67,17 @@ struct OneArgs {
     id: String,
     #[command(flatten)]
     server: ServerArgs,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    printed: Printed,
 }
 
 #[derive(Debug, Args)]
 struct CreateArgs {
     /// What its holder may do.
-    #[arg(long, value_parser = ["producer", "responder", "auditor", "dpo", "admin"])]
+    #[arg(long, value_name = "ROLE", value_parser = ["producer", "responder", "auditor", "dpo", "admin"])]
     role: String,
     /// What the key is for, in your words.
-    #[arg(long, default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     label: String,
     /// A ledger it is good for; all where absent. Repeat for several.
     #[arg(long = "ledger-name", value_name = "NAME")]
@@ -113,16 +114,15 @@ struct ChangeArgs {
     #[arg(value_name = "ID")]
     id: String,
     /// A new label.
-    #[arg(long)]
+    #[arg(long, value_name = "TEXT")]
     label: Option<String>,
     /// How long it is good from now on, such as 7d.
     #[arg(long, value_name = "TIME")]
     expires_in: Option<String>,
     #[command(flatten)]
     server: ServerArgs,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    printed: Printed,
 }
 
 #[derive(Debug, Args)]
@@ -146,7 +146,7 @@ pub(crate) fn run(args: &KeysArgs) -> Result<u8, Failure> {
         What::Show(args) => {
             let answer =
                 Client::new(&args.server)?.call("GET", &format!("/v1/keys/{}", args.id), None)?;
-            show(&answer, args.json)
+            show(&answer, &args.printed)
         }
         What::Create(args) => create(args),
         What::Change(args) => change(args),
@@ -154,16 +154,13 @@ pub(crate) fn run(args: &KeysArgs) -> Result<u8, Failure> {
             let body = json!({ "overlap_s": seconds(&args.overlap)? });
             let path = format!("/v1/keys/{}/rotate", args.id);
             let made = Client::new(&args.server)?.call("POST", &path, Some(&body))?;
-            eprintln!("Key {} stays good for {}.", args.id, args.overlap);
+            say!("Key {} stays good for {}.", args.id, args.overlap);
             hand_out(made, &args.output)
         }
         What::Revoke(args) => {
             Client::new(&args.server)?.call("DELETE", &format!("/v1/keys/{}", args.id), None)?;
-            eprintln!("Key {} is revoked.", args.id);
-            if args.json {
-                write_output(None, json!({ "id": args.id, "state": "revoked" }).to_string().as_bytes())?;
-            }
-            Ok(EXIT_GOOD)
+            say!("Key {} is revoked.", args.id);
+            args.printed.print(&json!({ "id": args.id, "state": "revoked" }), "")
         }
     }
 }
@@ -229,13 +226,13 @@ fn hand_out(mut made: Value, output: &KeyOutput) -> Result<u8, Failure> {
     let text =
         |made: &Value, name: &str| made.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
     let key = zeroize::Zeroizing::new(text(&made, "key"));
-    eprintln!("Made key {} with the role {}.", text(&made, "id"), text(&made, "role"));
+    say!("Made key {} with the role {}.", text(&made, "id"), text(&made, "role"));
     if let Some(path) = &output.output {
         secret_file::create(path, format!("{}\n", *key).as_bytes())?;
-        eprintln!("It is in {}, and nowhere else.", path.display());
+        say!("It is in {}, and nowhere else.", path.display());
         made.as_object_mut().and_then(|made| made.remove("key"));
     } else {
-        eprintln!("Keep it now; it is not shown again.");
+        say!("Keep it now; it is not shown again.");
     }
     match (output.json, &output.output) {
         (true, _) => write_output(None, made.to_string().as_bytes())?,
@@ -258,25 +255,18 @@ fn change(args: &ChangeArgs) -> Result<u8, Failure> {
     }
     let path = format!("/v1/keys/{}", args.id);
     let answer = Client::new(&args.server)?.call("PATCH", &path, Some(&Value::Object(body)))?;
-    show(&answer, args.json)
+    show(&answer, &args.printed)
 }
 
 fn list(args: &ListArgs) -> Result<u8, Failure> {
     let answer = Client::new(&args.server)?.call("GET", "/v1/keys", None)?;
-    if args.json {
-        write_output(None, answer.to_string().as_bytes())?;
-        return Ok(EXIT_GOOD);
-    }
     let keys = answer.get("keys").and_then(Value::as_array).cloned().unwrap_or_default();
     let lines: Vec<String> = keys.iter().map(line).collect();
-    write_output(None, lines.join("\n").as_bytes())?;
-    Ok(EXIT_GOOD)
+    args.printed.print(&answer, &lines.join("\n"))
 }
 
-fn show(key: &Value, as_json: bool) -> Result<u8, Failure> {
-    let text = if as_json { key.to_string() } else { line(key) };
-    write_output(None, text.as_bytes())?;
-    Ok(EXIT_GOOD)
+fn show(key: &Value, printed: &Printed) -> Result<u8, Failure> {
+    printed.print(key, &line(key))
 }
 
 /// A key on one line: id, number, role, state, expiry, last use, bounds, label.

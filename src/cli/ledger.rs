@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::output::write_output;
+use super::output::{Printed, write_output};
 use super::{EXIT_GOOD, Failure, ServerArgs};
 
 /// Manage the ledgers of a server.
@@ -40,9 +40,8 @@ enum What {
 struct PlainArgs {
     #[command(flatten)]
     server: ServerArgs,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    printed: Printed,
 }
 
 #[derive(Debug, Args)]
@@ -71,16 +70,13 @@ pub(crate) fn run(args: &LedgerArgs) -> Result<u8, Failure> {
             let answer = Client::new(&args.server)?.call("GET", "/v1/ledgers", None)?;
             let ledgers = answer.get("ledgers").and_then(Value::as_array).into_iter().flatten();
             let lines: Vec<String> = ledgers.map(line).collect();
-            print(&answer, &lines.join("\n"), args.json)
+            args.printed.print(&answer, &lines.join("\n"))
         }
         What::Show(args) => {
             let path = format!("/v1/ledgers/{}", args.server.ledger);
             let answer = Client::new(&args.server)?.call("GET", &path, None)?;
-            print(
-                &answer,
-                &format!("{}\nverifier key  {}", line(&answer), text(&answer, "verifier_key")),
-                args.json,
-            )
+            let text = format!("{}\nverifier key  {}", line(&answer), text(&answer, "verifier_key"));
+            args.printed.print(&answer, &text)
         }
         What::Add(args) => add(args),
         What::Producers(args) => {
@@ -88,7 +84,7 @@ pub(crate) fn run(args: &LedgerArgs) -> Result<u8, Failure> {
             let answer = Client::new(&args.server)?.call("GET", &path, None)?;
             let listed = answer.get("producers").and_then(Value::as_array).into_iter().flatten();
             let lines: Vec<String> = listed.flat_map(producer_lines).collect();
-            print(&answer, &lines.join("\n"), args.json)
+            args.printed.print(&answer, &lines.join("\n"))
         }
     }
 }
@@ -97,8 +93,8 @@ fn add(args: &AddArgs) -> Result<u8, Failure> {
     let new = json!({ "name": args.name, "origin": args.origin });
     let answer = Client::new(&args.server)?.call("POST", "/v1/ledgers", Some(&new))?;
     let verifier = text(&answer, "verifier_key");
-    eprintln!("Added the ledger {} with the origin {}.", args.name, text(&answer, "origin"));
-    eprintln!("Back up the server's keys/ and vault/; the new ledger's secrets are there.");
+    say!("Added the ledger {} with the origin {}.", args.name, text(&answer, "origin"));
+    say!("Back up the server's keys/ and vault/; the new ledger's secrets are there.");
     match &args.output {
         Some(path) => write_output(Some(path), format!("{verifier}\n").as_bytes())?,
         None if args.json => {}
@@ -107,12 +103,6 @@ fn add(args: &AddArgs) -> Result<u8, Failure> {
     if args.json {
         write_output(None, answer.to_string().as_bytes())?;
     }
-    Ok(EXIT_GOOD)
-}
-
-fn print(answer: &Value, lines: &str, as_json: bool) -> Result<u8, Failure> {
-    let text = if as_json { answer.to_string() } else { lines.to_owned() };
-    write_output(None, text.as_bytes())?;
     Ok(EXIT_GOOD)
 }
 

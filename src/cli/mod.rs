@@ -4,22 +4,29 @@
 //! commands do, which the other modules do. Invariants: secrets are never flags; exit codes are
 //! 0 good, 1 error, 2 usage, 3 verification failed, 4 incomplete or not provable.
 
+#[macro_use]
+mod output;
+
 mod append;
 mod audit;
 mod client;
+mod config;
+mod doctor;
 mod import;
 mod init;
 mod keys;
 mod ledger;
-mod output;
+mod mistakes;
 mod prove;
 mod query;
 mod remote;
 mod serve;
+mod shell;
+mod table;
 mod tail;
 mod verify;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, FromArgMatches, Parser, Subcommand};
 
 /// Everything went well.
 pub const EXIT_GOOD: u8 = 0;
@@ -35,6 +42,13 @@ pub const EXIT_NOT_PROVABLE: u8 = 4;
 /// An append-only audit ledger whose receipts anyone can check.
 #[derive(Debug, Parser)]
 #[command(name = "counterfoil", version, about, max_term_width = 100)]
+#[command(
+    after_help = "Examples:\n  counterfoil serve --data ./ledger --origin ledger.example/audit\n  \
+    counterfoil append event.json --key-file ./ledger/keys/admin.key -o receipt.json\n  \
+    counterfoil verify receipt.json --key ./ledger/ledgers/main/verifier.key\n\n\
+    counterfoil COMMAND --help shows examples and flags of a command.\n\n\
+    Exit codes: 0 good, 1 error, 2 usage, 3 verification failed, 4 incomplete or not provable."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -64,8 +78,17 @@ enum Command {
     Prove(prove::ProveArgs),
     /// Verify a server, a data directory, a tile mirror, a receipt or a proof file.
     Verify(verify::VerifyArgs),
+    /// Show or check settings.
+    Config(config::ConfigArgs),
+    /// Check a data directory, the machine under it, and a server.
+    Doctor(doctor::DoctorArgs),
     /// Print the contract of the HTTP API, its `openapi.json`.
-    Openapi,
+    #[command(after_help = "Examples:\n  counterfoil openapi -o openapi.json")]
+    Openapi(output::OutputFile),
+    /// Print completions for a shell.
+    Completions(shell::CompletionsArgs),
+    /// Print or write manual pages.
+    Man(shell::ManArgs),
 }
 
 /// Which server to talk to, and as whom.
@@ -114,11 +137,13 @@ impl<E: std::error::Error> From<E> for Failure {
 /// Runs the command line of this process and returns its exit code.
 #[must_use]
 pub fn run() -> u8 {
-    let cli = match Cli::try_parse() {
+    let parsed = table::command().try_get_matches().and_then(|found| Cli::from_arg_matches(&found));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { EXIT_USAGE } else { EXIT_GOOD };
+            let code = if error.use_stderr() { EXIT_USAGE } else { EXIT_GOOD };
+            mistakes::show(error);
+            return code;
         }
     };
     let result = match cli.command {
@@ -133,14 +158,16 @@ pub fn run() -> u8 {
         Command::Audit(args) => audit::run(&args),
         Command::Prove(args) => prove::run(&args),
         Command::Verify(args) => verify::run(&args),
-        Command::Openapi => {
-            output::write_output(None, crate::http::document().as_bytes()).map(|()| EXIT_GOOD)
-        }
+        Command::Config(args) => config::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Openapi(args) => args.write(crate::http::document().as_bytes()),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
     };
     match result {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("counterfoil: {}", failure.message);
+            say!("counterfoil: {}", mistakes::scrub(&failure.message));
             failure.code
         }
     }

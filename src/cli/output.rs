@@ -5,15 +5,66 @@
 
 use std::fs::OpenOptions;
 use std::io::{BufWriter, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::Failure;
+use clap::Args;
+use serde_json::Value;
+
+use super::{EXIT_GOOD, Failure, mistakes};
+
+/// Says something to whoever runs the command. A standard error that nobody reads any more is no reason
+/// to stop, as `eprintln!` would.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+
+/// Where data goes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct OutputFile {
+    /// Where to write it; standard output where absent.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+impl OutputFile {
+    /// Writes there.
+    pub(crate) fn write(&self, bytes: &[u8]) -> Result<u8, Failure> {
+        write_output(self.output.as_deref(), bytes)?;
+        Ok(EXIT_GOOD)
+    }
+}
+
+/// In which form data is printed, and where it goes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Printed {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) file: OutputFile,
+}
+
+impl Printed {
+    /// Prints `json`, or `text` where JSON is not asked for.
+    pub(crate) fn print(&self, json: &Value, text: &str) -> Result<u8, Failure> {
+        if self.json {
+            self.file.write(json.to_string().as_bytes())
+        } else {
+            self.file.write(text.as_bytes())
+        }
+    }
+}
 
 /// Opens `path`, or standard input for `-`, and decompresses `.gz`.
 pub(crate) fn open_input(path: &Path) -> Result<Box<dyn Read>, Failure> {
     let failure = |error: std::io::Error| Failure::new(format!("{}: {error}", path.display()));
     let mut source: Box<dyn Read> = if path.as_os_str() == "-" {
         Box::new(std::io::stdin().lock())
+    } else if path.is_dir() {
+        return Err(mistakes::directory(path));
     } else {
         Box::new(std::fs::File::open(path).map_err(failure)?)
     };
@@ -78,6 +129,14 @@ pub(crate) fn write_output(path: Option<&Path>, bytes: &[u8]) -> Result<(), Fail
 )]
 pub(crate) fn pause(time: std::time::Duration) {
     std::thread::sleep(time);
+}
+
+/// Writes the next piece of what [`open_output`] opened, and lets it be seen at once.
+pub(crate) fn write_piece(out: &mut dyn Write, bytes: &[u8]) -> Result<(), Failure> {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
 }
 
 /// A moment in Unix seconds as a person reads it, in UTC.

@@ -36,7 +36,10 @@ pub(crate) struct ProveArgs {
     /// Newer size of a consistency proof; the newest where absent.
     #[arg(long, value_name = "SIZE", requires = "from")]
     to: Option<u64>,
-    /// Where to write it.
+    /// Print JSON, which receipts and proofs are anyway.
+    #[arg(long, conflicts_with_all = ["tlog_proof", "entry"])]
+    json: bool,
+    /// Where to write it; standard output where absent.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }

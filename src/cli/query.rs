@@ -4,76 +4,77 @@
 //! Invariant: an answer that goes on is never shown as if it ended: exit code 4 says so.
 
 use std::fmt::Write as _;
+use std::io::Write;
 
 use clap::Args;
 use serde_json::Value;
 
 use super::client::Client;
-use super::output::write_output;
+use super::output::{OutputFile, open_output, write_piece};
 use super::{EXIT_GOOD, EXIT_NOT_PROVABLE, Failure, ServerArgs};
 
 /// What events must meet.
 #[derive(Debug, Args)]
 pub(crate) struct Conditions {
     /// The person the data is about.
-    #[arg(long)]
+    #[arg(long, value_name = "ID")]
     subject: Option<String>,
     /// Who acted.
-    #[arg(long)]
+    #[arg(long, value_name = "ID")]
     actor: Option<String>,
     /// The account.
-    #[arg(long)]
+    #[arg(long, value_name = "ID")]
     account: Option<String>,
     /// The telephone number.
-    #[arg(long)]
+    #[arg(long, value_name = "ID")]
     number: Option<String>,
     /// The resource (the `CloudEvents` attribute `subject`).
-    #[arg(long)]
+    #[arg(long, value_name = "ID")]
     resource: Option<String>,
     /// Event type.
     #[arg(long = "type", value_name = "TYPE")]
     type_name: Option<String>,
     /// Envelope source.
-    #[arg(long)]
+    #[arg(long, value_name = "SOURCE")]
     source: Option<String>,
     /// Who received data.
-    #[arg(long)]
+    #[arg(long, value_name = "VALUE")]
     recipient: Option<String>,
     /// Category of data.
-    #[arg(long)]
+    #[arg(long, value_name = "VALUE")]
     category: Option<String>,
     /// Purpose.
-    #[arg(long)]
+    #[arg(long, value_name = "VALUE")]
     purpose: Option<String>,
     /// Country, ISO 3166-1 alpha-2.
-    #[arg(long)]
+    #[arg(long, value_name = "CODE")]
     country: Option<String>,
     /// Request or demand.
-    #[arg(long)]
+    #[arg(long, value_name = "VALUE")]
     request: Option<String>,
     /// Outcome.
-    #[arg(long)]
+    #[arg(long, value_name = "VALUE")]
     outcome: Option<String>,
     /// Correlation id.
-    #[arg(long)]
+    #[arg(long, value_name = "VALUE")]
     correlation: Option<String>,
     /// Trace id.
-    #[arg(long)]
+    #[arg(long, value_name = "VALUE")]
     trace: Option<String>,
     /// First moment in view, RFC 3339.
-    #[arg(long)]
+    #[arg(long, value_name = "TIME")]
     from: Option<String>,
     /// First moment after the view, RFC 3339.
-    #[arg(long)]
+    #[arg(long, value_name = "TIME")]
     to: Option<String>,
     /// Which clock `--from` and `--to` speak of.
-    #[arg(long, value_parser = ["occurred", "recorded"])]
+    #[arg(long, value_name = "CLOCK", value_parser = ["occurred", "recorded"])]
     clock: Option<String>,
     /// Text that the opened event must contain.
     #[arg(long = "text", value_name = "TEXT")]
     q: Option<String>,
     /// Why personal parts are read, for keys that need a reason.
-    #[arg(long)]
+    #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
 
@@ -87,10 +88,10 @@ pub(crate) struct QueryArgs {
     #[command(flatten)]
     conditions: Conditions,
     /// Oldest first or newest first.
-    #[arg(long, value_parser = ["asc", "desc"])]
+    #[arg(long, value_name = "ORDER", value_parser = ["asc", "desc"])]
     order: Option<String>,
     /// Events in one page, 1 to 1000.
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     limit: Option<u32>,
     /// Follow the pages to the end.
     #[arg(long)]
@@ -98,6 +99,8 @@ pub(crate) struct QueryArgs {
     /// Print JSON: one page, or with `--all` one event per line.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    file: OutputFile,
 }
 
 impl Conditions {
@@ -143,6 +146,7 @@ pub(crate) fn run(args: &QueryArgs) -> Result<u8, Failure> {
     let limit = args.limit.map(|limit| limit.to_string());
     let more = [("order", args.order.as_deref()), ("limit", limit.as_deref())];
     let parameters = args.conditions.parameters(&more);
+    let mut out = open_output(args.file.output.as_deref())?;
     let mut cursor: Option<String> = None;
     loop {
         let joint = if parameters.is_empty() { '?' } else { '&' };
@@ -150,13 +154,13 @@ pub(crate) fn run(args: &QueryArgs) -> Result<u8, Failure> {
         let answer = client.get(&format!("events{parameters}{going_on}"), "application/json")?.good()?;
         let page: Value = serde_json::from_slice(&answer)
             .map_err(|_| Failure::new("the server's answer is not JSON"))?;
-        show(args, &page, &answer)?;
+        show(args, &page, &answer, &mut *out)?;
         let next = page.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
         match next {
             None => return Ok(EXIT_GOOD),
             Some(_) if !args.all => {
                 if !args.json {
-                    eprintln!("More events match; --all follows the pages to the end.");
+                    say!("More events match; --all follows the pages to the end.");
                 }
                 return Ok(EXIT_NOT_PROVABLE);
             }
@@ -165,9 +169,9 @@ pub(crate) fn run(args: &QueryArgs) -> Result<u8, Failure> {
     }
 }
 
-fn show(args: &QueryArgs, page: &Value, answer: &[u8]) -> Result<(), Failure> {
+fn show(args: &QueryArgs, page: &Value, answer: &[u8], out: &mut dyn Write) -> Result<(), Failure> {
     if args.json && !args.all {
-        return write_output(None, answer);
+        return write_piece(out, &[answer, b"\n"].concat());
     }
     let events = page.get("events").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let mut text = String::new();
@@ -178,10 +182,10 @@ fn show(args: &QueryArgs, page: &Value, answer: &[u8]) -> Result<(), Failure> {
             let _ = writeln!(text, "{}", line(event));
         }
     }
-    write_output(None, text.as_bytes())?;
+    write_piece(out, text.as_bytes())?;
     if !args.json {
         let as_of = page.get("as_of").and_then(|as_of| as_of.get("size")).and_then(Value::as_u64);
-        eprintln!("{} events, as of {} entries", events.len(), as_of.unwrap_or(0));
+        say!("{} events, as of {} entries", events.len(), as_of.unwrap_or(0));
     }
     Ok(())
 }

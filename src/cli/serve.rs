@@ -14,13 +14,15 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::audit::own::Auditor;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{CONFIG_FILE, Config, Effective};
+use crate::config::{CONFIG_FILE, Config};
 use crate::http::keys::{ADMIN_KEY_FILE, KeyStore};
 use crate::http::{self, Around, Front, ServeOptions, Server, ServerStats, Tls};
 use crate::ledger::{HostOptions, LedgerError, LedgerOptions, Ledgers};
 use crate::store::lock::DirLock;
 use crate::store::{DiskStorage, Storage};
 
+use super::config::{self, name_and_value};
+use super::output::write_output;
 use super::{EXIT_ERROR, EXIT_GOOD, Failure, init};
 
 /// Run the server; on an empty directory, `init` it first.
@@ -45,17 +47,16 @@ pub(crate) struct ServeArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
-    std::fs::create_dir_all(&args.data)
-        .map_err(|error| Failure::new(format!("{}: {error}", args.data.display())))?;
+    init::make_directory(&args.data)?;
     let _lock = DirLock::acquire(&args.data)?;
     let storage: Arc<dyn Storage> = Arc::new(DiskStorage::open(&args.data)?);
     if !storage.exists(CONFIG_FILE)? {
         init::create(&args.data, args.origin.as_deref())?;
-        eprintln!("Made the ledger `main` in {}.", args.data.display());
+        say!("Made the ledger `main` in {}.", args.data.display());
     }
     let listen = args.listen.iter().map(|listen| ("listen".to_owned(), listen.clone()));
     let flags: Vec<_> = listen.chain(args.settings.iter().cloned()).collect();
-    let config = read_settings(&*storage, &args.data, &flags)?.config;
+    let config = config::read(&*storage, &args.data, &flags)?.config;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let keys = KeyStore::open(Arc::clone(&storage))?;
     let anchor: Option<Arc<dyn Storage>> = match &config.anchor_dir {
@@ -73,7 +74,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
             ..LedgerOptions::default()
         },
         on_fatal: end_now,
-        on_warning: |warning| eprintln!("counterfoil: warning: {warning}"),
+        on_warning: |warning| say!("counterfoil: warning: {warning}"),
     };
     let tls = match (&config.tls_cert_file, &config.tls_key_file) {
         (Some(cert), Some(key)) => Some(Arc::new(Tls::open(cert, key)?)),
@@ -104,32 +105,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
 /// A ledger whose write failed cannot say what is durable: the process ends, and the next start
 /// recovers from what is.
 fn end_now(error: &LedgerError) {
-    eprintln!("counterfoil: {error}");
-    eprintln!(
-        "counterfoil: stopping, because nothing more can be promised; mend the cause and start again"
-    );
+    say!("counterfoil: {error}");
+    say!("counterfoil: stopping, because nothing more can be promised; mend the cause and start again");
     std::process::exit(i32::from(EXIT_ERROR));
-}
-
-/// The settings of a data directory, with this process's environment and `flags` over them.
-pub(crate) fn read_settings(
-    storage: &dyn Storage,
-    data: &Path,
-    flags: &[(String, String)],
-) -> Result<Effective, Failure> {
-    let bytes = storage.read(CONFIG_FILE)?.ok_or_else(|| {
-        Failure::new(format!("{} holds no {CONFIG_FILE}; `counterfoil init` makes one", data.display()))
-    })?;
-    let file = data.join(CONFIG_FILE);
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Failure::new(format!("{} is not UTF-8", file.display())))?;
-    Effective::load(&text, |name| std::env::var(name).ok(), flags)
-        .map_err(|error| Failure::new(format!("{}: {error}", file.display())))
-}
-
-fn name_and_value(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("a setting is written NAME=VALUE")?;
-    Ok((name.trim().to_owned(), value.to_owned()))
 }
 
 /// Looks after the room on the disk.
@@ -221,7 +199,7 @@ async fn keep_last_use(server: Arc<Server>) {
         let server = Arc::clone(&server);
         let saved = tokio::task::spawn_blocking(move || server.keys.save_last_use()).await;
         if let Ok(Err(error)) = saved {
-            eprintln!("counterfoil: warning: when keys were last used was not written: {error}");
+            say!("counterfoil: warning: when keys were last used was not written: {error}");
         }
     }
 }
@@ -241,13 +219,13 @@ async fn keep_certificate(tls: Option<Arc<Tls>>, every: Duration) {
         match tokio::task::spawn_blocking(move || tls.reload()).await {
             Ok(Ok(true)) => {
                 complaint.clear();
-                eprintln!("counterfoil: the TLS certificate was replaced");
+                say!("counterfoil: the TLS certificate was replaced");
             }
-            Ok(Ok(false)) if by_signal => eprintln!("counterfoil: the TLS files have not changed"),
+            Ok(Ok(false)) if by_signal => say!("counterfoil: the TLS files have not changed"),
             // The same fault is named once, and again to whoever asks by a signal.
             Ok(Err(error)) if by_signal || error.to_string() != complaint => {
                 complaint = error.to_string();
-                eprintln!("counterfoil: warning: {error}; the certificate in use stays in use");
+                say!("counterfoil: warning: {error}; the certificate in use stays in use");
             }
             Ok(_) | Err(_) => {}
         }
@@ -258,23 +236,24 @@ async fn keep_certificate(tls: Option<Arc<Tls>>, every: Duration) {
 /// that a script can wait for it.
 fn announce(server: &Server, address: SocketAddr, tls: Option<&Tls>, data: &Path) {
     let scheme = if tls.is_some() { "https" } else { "http" };
-    println!("{scheme}://{address}");
+    // Whoever started the server need not read where it listens.
+    let _ = write_output(None, format!("{scheme}://{address}").as_bytes());
     if let Some(warning) = tls.and_then(Tls::warning) {
-        eprintln!("counterfoil: warning: {warning}");
+        say!("counterfoil: warning: {warning}");
     }
     if tls.is_none() && !address.ip().is_loopback() {
-        eprintln!(
+        say!(
             "counterfoil: warning: API keys and events cross the network unencrypted; set tls_cert_file \
              and tls_key_file, or listen on 127.0.0.1 behind a proxy that speaks TLS"
         );
     }
     for ledger in server.ledgers.all().values() {
-        eprintln!("Ledger {}, verifier key:", ledger.name());
-        eprintln!("  {}", ledger.verifier());
+        say!("Ledger {}, verifier key:", ledger.name());
+        say!("  {}", ledger.verifier());
     }
     let key = data.join(ADMIN_KEY_FILE);
-    eprintln!("Append an event:");
-    eprintln!(
+    say!("Append an event:");
+    say!(
         "  curl {scheme}://{address}/v1/ledgers/main/events -H \"Authorization: Bearer $(cat {})\" \\\n    \
          -H 'Content-Type: application/json' -d '{{\"id\":\"e1\",\"org\":\"acme\",\"producer\":\"crm\",\
          \"type\":\"data.deleted\",\"at\":\"2026-01-31T09:00:00Z\",\"subject\":\"s1\",\"holder\":\"self\",\
@@ -295,6 +274,6 @@ fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
             _ = interrupted.recv() => {}
             _ = terminated.recv() => {}
         }
-        eprintln!("counterfoil: ending; requests under way are finished");
+        say!("counterfoil: ending; requests under way are finished");
     })
 }

@@ -45,7 +45,7 @@ pub(crate) struct TailArgs {
     #[command(flatten)]
     conditions: Conditions,
     /// The first index to look at, or `now` for what is recorded from now on.
-    #[arg(long, default_value = "now", value_name = "INDEX|now", value_parser = since)]
+    #[arg(long, default_value = "now", value_name = "INDEX", value_parser = since)]
     since: Since,
     /// End after this many events.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -104,7 +104,7 @@ pub(crate) fn run(args: &TailArgs) -> Result<u8, Failure> {
         let (why, asked_s) = match opened {
             Ok(Ok(reader)) => {
                 if connected_before {
-                    eprintln!("Connected again.");
+                    say!("Connected again.");
                 }
                 connected_before = true;
                 wait_s = WAIT_S_MIN;
@@ -123,7 +123,7 @@ pub(crate) fn run(args: &TailArgs) -> Result<u8, Failure> {
             Err(failure) => return Err(failure),
         };
         let pause_s = asked_s.map_or(wait_s, |asked| asked.clamp(WAIT_S_MIN, WAIT_S_MAX));
-        eprintln!("{why}; connecting again in {pause_s} s");
+        say!("{why}; connecting again in {pause_s} s");
         pause(Duration::from_secs(pause_s));
         wait_s = wait_s.saturating_mul(2).min(WAIT_S_MAX);
     }
@@ -156,7 +156,7 @@ impl Tail<'_> {
             };
             match message.event.as_str() {
                 "entry" => self.show(&message)?,
-                "gap" => eprintln!("gap: {}", message.data),
+                "gap" => say!("gap: {}", message.data),
                 "end" if message.data.contains("\"key\"") => {
                     return Err(Failure::new(
                         "the server ended the stream: the API key has expired, was revoked or has changed",

@@ -25,8 +25,8 @@ use crate::prove::verify_log::Progress;
 use crate::prove::verify_receipt::{Context, Published};
 
 use super::client::{read_key, read_roots};
-use super::output::{open_input, read_input, write_output};
-use super::{Failure, remote};
+use super::output::{Printed, open_input, read_input};
+use super::{Failure, mistakes, remote};
 
 /// Longest file with a verifier key that is read, in bytes: a name of 255 and the key, many times.
 const KEY_BYTES_MAX: u64 = 4 << 10;
@@ -71,9 +71,8 @@ pub(crate) struct VerifyArgs {
     /// Why personal parts are read, for keys that need a reason.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// Print the report as JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    printed: Printed,
 }
 
 /// Runs the command.
@@ -90,6 +89,9 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<u8, Failure> {
         return Err(Failure::usage("--parts is for servers; a directory's parts are always read"));
     }
     let path = Path::new(&args.target);
+    if is_url || (args.target != "-" && !path.exists() && args.target.contains(':')) {
+        mistakes::check_url(&args.target)?;
+    }
     let report = if is_url {
         let api_key = args.key_file.as_deref().map(read_key).transpose()?;
         let roots = read_roots(args.ca_file.as_deref())?;
@@ -120,10 +122,8 @@ pub(super) fn verifier_key(text: &str) -> Result<VerifierKey, Failure> {
         return Ok(key);
     }
     let path = Path::new(text);
-    if !path.exists() {
-        return Err(Failure::usage(
-            "neither a verifier key (name+id+key) nor a file with one was given",
-        ));
+    if !path.is_file() {
+        return Err(mistakes::verifier_key(path));
     }
     let bytes = read_input(path, KEY_BYTES_MAX)?;
     let line = String::from_utf8_lossy(&bytes);
@@ -273,14 +273,15 @@ pub(super) fn show(bar: &ProgressBar, progress: Progress) {
     bar.set_position(progress.entries_done);
 }
 
-fn print(args: &VerifyArgs, report: &Report) -> Result<(), Failure> {
-    if !args.json {
-        return write_output(None, human(report).as_bytes());
+fn print(args: &VerifyArgs, report: &Report) -> Result<u8, Failure> {
+    let file = &args.printed.file;
+    if !args.printed.json {
+        return file.write(human(report).as_bytes());
     }
     // Beside the kind of target, which the report names, what was given as one.
     let mut out = format!("{{\"location\":{},", serde_json::json!(args.target)).into_bytes();
     out.extend_from_slice(report.to_json().get(1..).unwrap_or_default());
-    write_output(None, &out)
+    file.write(&out)
 }
 
 /// The report for a person: the verdict, a line a check, a line a finding.

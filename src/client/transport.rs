@@ -143,6 +143,8 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// Seconds after which the server asks to be tried again.
     pub retry_after_s: Option<u64>,
+    /// The server's own time, in Unix seconds.
+    pub date_s: Option<i64>,
 }
 
 impl Answer {
@@ -279,6 +281,7 @@ impl Transport {
         let response = result.map_err(|error| unanswered(error.to_string()))?;
         let status = response.status().as_u16();
         let retry_after_s = retry_after_s(response.headers());
+        let date_s = text_of(response.headers(), "date").and_then(second);
         let mut body = Vec::new();
         let mut reader = response.into_body().into_reader().take(ANSWER_BYTES_MAX + 1);
         reader.read_to_end(&mut body).map_err(|error| unanswered(error.to_string()))?;
@@ -286,7 +289,7 @@ impl Transport {
             let root = self.root.clone();
             return Err(TransportError::TooLong { root, limit_bytes: ANSWER_BYTES_MAX });
         }
-        Ok(Answer { status, body, retry_after_s })
+        Ok(Answer { status, body, retry_after_s, date_s })
     }
 }
 
@@ -304,17 +307,22 @@ fn agent(roots: Option<&Roots>) -> Agent {
 /// `Retry-After` (RFC 9110 section 10.2.3) in seconds. A date is taken against the answer's own
 /// `Date`, so that the two clocks need not agree.
 fn retry_after_s(headers: &HeaderMap) -> Option<u64> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let value = text("retry-after")?.trim();
+    let value = text_of(headers, "retry-after")?.trim();
     if let Ok(seconds) = value.parse() {
         return Some(seconds);
     }
-    let second = |text: &str| {
-        let parsed = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-        Some(parsed.as_second())
-    };
-    let wait = second(value)?.saturating_sub(second(text("date")?)?);
+    let wait = second(value)?.saturating_sub(second(text_of(headers, "date")?)?);
     u64::try_from(wait).ok()
+}
+
+fn text_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Unix seconds of a date as HTTP writes it.
+fn second(text: &str) -> Option<i64> {
+    let parsed = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(parsed.as_second())
 }
 
 /// What a problem answer (RFC 9457) says, for a person.

@@ -50,6 +50,7 @@ pub(crate) use keys::KeyFiles;
 pub use keys::{LedgerKeys, Secrets};
 pub use shared::OnFatal;
 pub use snapshot::{Access, DecodedEntry, Snapshot, StoredEvent};
+pub(crate) use start::anchor_file;
 pub use start::{OnWarning, Surroundings};
 
 use crate::event::catalogue::Catalogue;

@@ -67,7 +67,7 @@ impl DirLock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(LockError::Held { pid: holder(&mut file), path });
+                return Err(LockError::Held { pid: written(&mut file), path });
             }
             Err(TryLockError::Error(error)) => return Err(failure(error)),
         }
@@ -83,7 +83,36 @@ impl DirLock {
     }
 }
 
-fn holder(file: &mut File) -> Option<u32> {
+/// Who holds the lock of a data directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// Nobody.
+    Nobody,
+    /// A process, and its number where the lock file says it.
+    Process(Option<u32>),
+}
+
+/// Looks who holds the lock of `dir`, without keeping it and without writing.
+///
+/// # Errors
+/// [`LockError::Io`] where the file cannot be opened or its lock not be asked for.
+pub fn holder(dir: &Path) -> Result<Holder, LockError> {
+    let path = dir.join(LOCK_FILE);
+    let failure = |error| LockError::Io { path: path.clone(), error };
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Holder::Nobody),
+        Err(error) => return Err(failure(error)),
+    };
+    // Shared, and let go of at once: two who look do not see each other.
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Holder::Nobody),
+        Err(TryLockError::WouldBlock) => Ok(Holder::Process(written(&mut file))),
+        Err(TryLockError::Error(error)) => Err(failure(error)),
+    }
+}
+
+fn written(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.rewind().ok()?;
     file.take(LOCK_BYTES_MAX).read_to_string(&mut text).ok()?;
@@ -108,6 +137,17 @@ mod tests {
         assert!(text.contains(&*lock.path().to_string_lossy()), "{text}");
         drop(lock);
         DirLock::acquire(&data).unwrap();
+    }
+
+    #[test]
+    fn looking_at_a_lock_tells_who_has_it_and_leaves_it_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(holder(dir.path()).unwrap(), Holder::Nobody);
+        assert!(!dir.path().join(LOCK_FILE).exists());
+        let lock = DirLock::acquire(dir.path()).unwrap();
+        assert_eq!(holder(dir.path()).unwrap(), Holder::Process(Some(std::process::id())));
+        drop(lock);
+        assert_eq!(holder(dir.path()).unwrap(), Holder::Nobody);
     }
 
     #[test]

@@ -128,7 +128,7 @@ fn a_server_that_stays_away_is_told_with_what_is_left() {
     assert_eq!(spooled(Path::new(&spool)).len(), 5);
     let unspooled = run(&data, nowhere, &[], &input);
     assert_eq!(unspooled.status.code(), Some(1));
-    assert!(stderr(&unspooled).contains("is the server running there"), "{}", stderr(&unspooled));
+    assert!(stderr(&unspooled).contains("nothing listens there"), "{}", stderr(&unspooled));
     let server = data.serve();
     let url = format!("http://{}", server.address);
     let output = run(&data, &url, &["--spool", &spool], &lines(["e-5".to_owned()].into_iter()));

@@ -45,7 +45,7 @@ pub(super) fn run(args: &AppendArgs, client: &Client, source: Box<dyn Read>) -> 
     // A spool that is full is waited for here, with an end.
     let on_full = if spooled { OnFull::Refuse } else { OnFull::Block };
     let builder = args.keep.builder(client)?.receipt(kind).patience(patience).on_full(on_full);
-    let builder = builder.on_wait(|why| eprintln!("{why}\nTrying again"));
+    let builder = builder.on_wait(|why| say!("{why}\nTrying again"));
     let producer = builder.build().map_err(|error| failure_of(&error))?;
     let mut stream = Stream {
         producer: &producer,
@@ -65,17 +65,17 @@ pub(super) fn run(args: &AppendArgs, client: &Client, source: Box<dyn Read>) -> 
     };
     if left > 0 {
         let dir = args.keep.spool.as_deref().unwrap_or(&args.file).display();
-        eprintln!(
+        say!(
             "counterfoil: {left} events are in the spool {dir} and not acknowledged; \
              `counterfoil append --spool {dir} /dev/null` sends them"
         );
         return Ok(EXIT_NOT_PROVABLE);
     }
     if refused > 0 {
-        eprintln!("counterfoil: {refused} events were refused");
+        say!("counterfoil: {refused} events were refused");
     }
     if away {
-        eprintln!("counterfoil: the server was away for a while; not every answer was printed");
+        say!("counterfoil: the server was away for a while; not every answer was printed");
         return Ok(EXIT_NOT_PROVABLE);
     }
     Ok(if refused > 0 { EXIT_ERROR } else { EXIT_GOOD })

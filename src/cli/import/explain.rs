@@ -5,7 +5,7 @@
 //! even the names of its keys; constants and paths are the mapping's own.
 
 use std::fmt::Write as _;
-use std::io::{BufWriter, ErrorKind, Write as _};
+use std::io::{ErrorKind, Write as _};
 
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
@@ -15,6 +15,7 @@ use crate::event::envelope::Event;
 use crate::event::mapping::{Class, DOCUMENT_BYTES_MAX, Explained, How, Mapped, Mapping, Refusal};
 use crate::event::parts::split;
 
+use super::super::output::open_output;
 use super::super::{EXIT_ERROR, EXIT_GOOD, Failure};
 use super::input::Pieces;
 use super::{ImportArgs, about};
@@ -25,7 +26,7 @@ pub(super) fn run(args: &ImportArgs, mapping: &Mapping) -> Result<u8, Failure> {
         .custom_types()
         .try_fold(Catalogue::builtin()?, |catalogue, custom| catalogue.with_custom(custom.clone()))?;
     let printer = Printer { catalogue, json: args.json, show_values: args.show_values };
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = open_output(args.file.output.as_deref())?;
     let mut whole = true;
     let hidden = ProgressBar::hidden();
     for file in &args.files {

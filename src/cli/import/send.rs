@@ -114,7 +114,7 @@ impl Sender {
                 200..300 | 403 => return Ok(()),
                 409 => {
                     let sentence = problem_sentence(answer.status, &answer.body);
-                    bar.suspend(|| eprintln!("type {}: {sentence}", custom.name));
+                    bar.suspend(|| say!("type {}: {sentence}", custom.name));
                     return Ok(());
                 }
                 503 => patience.wait(answer.retry_after_s, bar, || sentence(&answer))?,
@@ -132,7 +132,7 @@ impl Sender {
                 .queue(self.batch_max, QUEUE_BYTES)
                 .linger(LINGER)
                 .patience(Patience::Attended { retries_max: RETRIES_MAX })
-                .on_wait(move |why| bar.suspend(|| eprintln!("{why}\nTrying again")));
+                .on_wait(move |why| bar.suspend(|| say!("{why}\nTrying again")));
             let builder = if self.reached { builder.reached() } else { builder };
             self.producer = Some(builder.build().map_err(|error| failure_of(&error))?);
         }
@@ -199,7 +199,7 @@ impl Sender {
                 let of_type = (pending.class, pending.event.type_name.as_str());
                 let why = (refusal.code.as_str(), refusal.detail.as_str());
                 if let Some(line) = summary.refused_as(&pending.place, of_type, why) {
-                    bar.suspend(|| eprintln!("{line}"));
+                    bar.suspend(|| say!("{line}"));
                 }
                 Ok(())
             }
@@ -244,7 +244,7 @@ impl Waits {
             )));
         }
         if self.waits == 0 {
-            bar.suspend(|| eprintln!("{why}\nTrying again"));
+            bar.suspend(|| say!("{why}\nTrying again"));
         }
         let doubled_ms = DELAY_FIRST_MS.saturating_mul(1 << self.waits).min(DELAY_MAX_MS);
         let asked_ms = retry_after_s.map(|seconds| seconds.min(RETRY_AFTER_MAX_S) * 1_000);

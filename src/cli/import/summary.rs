@@ -193,32 +193,32 @@ impl Summary {
     /// Tells a person, on standard error.
     pub(super) fn print(&self) {
         let Counts { records, appended, replayed, refused } = self.total();
-        eprintln!(
+        say!(
             "{records} records of {} files: {appended} appended, {replayed} already there, {refused} refused",
             self.files.len()
         );
         for ((class, type_name), counts) in &self.types {
             let stored = counts.appended + counts.replayed;
-            eprintln!("  {:<7} {type_name}: {stored}", class.name());
+            say!("  {:<7} {type_name}: {stored}", class.name());
         }
         for (mapping, count) in &self.mappings {
-            eprintln!("  read by {mapping}: {count}");
+            say!("  read by {mapping}: {count}");
         }
         if self.read_differently > 0 {
-            eprintln!(
+            say!(
                 "{} records were already there under another reading, which stands",
                 self.read_differently
             );
         }
         self.print_unmapped();
         if self.untimed > 0 {
-            eprintln!(
+            say!(
                 "{} records say they happen in the future; they are kept without a time of their own",
                 self.untimed
             );
         }
         for (code, count) in &self.codes {
-            eprintln!("  refused {code}: {count}{}", remedy(code));
+            say!("  refused {code}: {count}{}", remedy(code));
         }
     }
 
@@ -226,17 +226,14 @@ impl Summary {
         if self.unmapped_count == 0 {
             return;
         }
-        eprintln!(
-            "{} records fit no mapping; they are kept with their original bytes:",
-            self.unmapped_count
-        );
+        say!("{} records fit no mapping; they are kept with their original bytes:", self.unmapped_count);
         for each in self.unmapped.iter().take(UNMAPPED_TOLD_MAX) {
             let text = |key: &str| each[key].as_str().unwrap_or_default();
             let record = each.get("record").map_or(String::new(), |at| format!(": record {at}"));
-            eprintln!("  {}:{}{record}: {}", text("file"), each["line"], text("reason"));
+            say!("  {}:{}{record}: {}", text("file"), each["line"], text("reason"));
         }
         if self.unmapped_count > UNMAPPED_TOLD_MAX as u64 {
-            eprintln!("  … --json lists the first {UNMAPPED_LISTED_MAX}; --explain says why");
+            say!("  … --json lists the first {UNMAPPED_LISTED_MAX}; --explain says why");
         }
     }
 
