@@ -16,7 +16,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{Answer, Client, DataDir, MAIN, Server, access, binary, policy};
+use common::{Answer, Client, DataDir, MAIN, Server, access, binary, policy, wait_until};
 use serde_json::{Map, Value, json};
 
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
@@ -300,6 +300,11 @@ fn answers_meet_their_documented_schemas() {
             }
         }
     }
+    let audit = format!("{MAIN}/audit");
+    wait_until("the audit", || !client.get(&audit).json()["last"].is_null());
+    let response = &operation_of(&operations, "get", &audit).described["responses"]["200"];
+    let ended = client.get(&audit).expect_status(200).json();
+    check(&document, &response["content"]["application/json"]["schema"], &ended, "an ended audit");
     let problem = client.get(&format!("{MAIN}/events?limit=0")).expect_status(400).json();
     check(&document, &json!({ "$ref": "#/components/schemas/Problem" }), &problem, "a problem");
 }

@@ -146,6 +146,7 @@ fn serve(
             .map_err(|error| Failure::new(format!("cannot listen on {listen}: {error}")))?;
         let address = listener.local_addr()?;
         let asked_to_end = asked_to_end()?;
+        every_second();
         announce(server, address, tls.as_deref(), data);
         tokio::spawn(async move {
             let mut seconds = tokio::time::interval(Duration::from_secs(1));
