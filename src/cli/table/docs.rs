@@ -91,7 +91,6 @@ fn shell_words(line: &str) -> Vec<String> {
             (None, '\'' | '"') => quote = Some(c),
             (None, '$') if chars.peek() == Some(&'(') => depth += 1,
             (None, ')') if depth > 0 => depth -= 1,
-            (Some(_), c) => word.push(c),
             (None, c) if depth > 0 => word.push(c),
             (None, '#') if word.is_empty() => break,
             (None, '|' | ';' | '&' | '<' | '>' | '(' | ')') => {
@@ -103,7 +102,7 @@ fn shell_words(line: &str) -> Vec<String> {
                 words.push(c.to_string());
             }
             (None, c) if c.is_whitespace() => words.push(std::mem::take(&mut word)),
-            (None, c) => word.push(c),
+            (_, c) => word.push(c),
         }
     }
     words.push(word);
