@@ -4,6 +4,8 @@
 //! commands do, which the other modules do. Invariants: secrets are never flags; exit codes are
 //! 0 good, 1 error, 2 usage, 3 verification failed, 4 incomplete or not provable.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 #[macro_use]
 mod output;
 

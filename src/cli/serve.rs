@@ -184,7 +184,7 @@ async fn audit_when_due(server: Arc<Server>, interval_s: u64) {
                 if server.auditor.is_due(ledger.name(), interval_s)
                     && let Err(error) = server.auditor.start(ledger)
                 {
-                    eprintln!("counterfoil: warning: a self-audit was not started: {error}");
+                    say!("counterfoil: warning: a self-audit was not started: {error}");
                 }
             }
         });

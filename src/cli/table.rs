@@ -200,4 +200,6 @@ fn meaning(arg: &Arg) -> String {
 }
 
 #[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod tests;
