@@ -220,7 +220,7 @@ fn given_up(error: &ClientError) -> Failure {
 }
 
 fn sentence(answer: &Answer) -> String {
-    problem_sentence(answer.status, &answer.body)
+    answer.sentence()
 }
 
 /// How long a server that registers nothing is waited for.
