@@ -224,12 +224,9 @@ impl Query {
     }
 }
 
-/// Answers `query` over everything that `ledger` had acknowledged when it was taken.
-///
-/// # Errors
-/// [`HistoryError::Cursor`] for a cursor that does not fit, [`HistoryError::Ledger`] where a file,
-/// the vault or the index failed.
-pub fn run(ledger: &Snapshot, query: &Query) -> Result<Page, HistoryError> {
+/// The view that a query is answered over: all there is, or what its first page saw. With the query's
+/// fingerprint, for the next cursor.
+pub(super) fn view(ledger: &Snapshot, query: &Query) -> Result<(Snapshot, u64), HistoryError> {
     let fingerprint = query.fingerprint();
     let snapshot = match query.cursor {
         None => ledger.clone(),
@@ -238,6 +235,16 @@ pub fn run(ledger: &Snapshot, query: &Query) -> Result<Page, HistoryError> {
             .at(cursor.size)?
             .ok_or(CursorError::Ahead { size: cursor.size, found: ledger.size().0 })?,
     };
+    Ok((snapshot, fingerprint))
+}
+
+/// Answers `query` over everything that `ledger` had acknowledged when it was taken.
+///
+/// # Errors
+/// [`HistoryError::Cursor`] for a cursor that does not fit, [`HistoryError::Ledger`] where a file,
+/// the vault or the index failed.
+pub fn run(ledger: &Snapshot, query: &Query) -> Result<Page, HistoryError> {
+    let (snapshot, fingerprint) = view(ledger, query)?;
     let mut page = Page {
         events: Vec::new(),
         next: None,

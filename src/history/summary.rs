@@ -21,8 +21,8 @@ use crate::ledger::{Access, Snapshot};
 use crate::log::hash::Hash;
 
 use super::calendar::Bucket;
-use super::cursor::{Cursor, CursorError};
-use super::query::{Clock, HistoryError, Order, Query, Scan, occurred_us, text_matches};
+use super::cursor::Cursor;
+use super::query::{Clock, HistoryError, Order, Query, Scan, occurred_us, text_matches, view};
 
 /// Facets that events are grouped by at once.
 pub const FACETS_GROUPED_MAX: usize = 2;
@@ -101,14 +101,7 @@ pub fn summarise(
     grouping: &Grouping,
 ) -> Result<Summary, HistoryError> {
     let query = Query { order: Order::Ascending, ..query.clone() };
-    let fingerprint = query.fingerprint();
-    let snapshot = match query.cursor {
-        None => ledger.clone(),
-        Some(cursor) if cursor.fingerprint != fingerprint => return Err(CursorError::OtherQuery.into()),
-        Some(cursor) => ledger
-            .at(cursor.size)?
-            .ok_or(CursorError::Ahead { size: cursor.size, found: ledger.size().0 })?,
-    };
+    let (snapshot, fingerprint) = view(ledger, &query)?;
     let mut counting = Counting {
         grouping,
         opens: opens(&query, grouping),

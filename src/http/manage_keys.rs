@@ -14,12 +14,12 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::auth::{self, Action};
+use super::auth::Action;
 use super::keys::{KeyChange, KeyError, KeyRecord, NewKey, OVERLAP_S_DEFAULT, Role};
 use super::openapi::{Body as OfBody, Keyed, Keyring, Missing};
 use super::params::{Params, Path, bad};
 use super::problem::{self, Problem};
-use super::{ADMIN_BODY_BYTES_MAX, Server, body, off_thread, read_object};
+use super::{ADMIN_BODY_BYTES_MAX, Server, body, enter_server, off_thread, read_object};
 
 /// What a body about keys is called where it is refused.
 const KEY_REQUEST: &str = "a request about keys";
@@ -161,8 +161,7 @@ pub(crate) async fn list_keys(
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let caller = auth::authorize(&server, &headers, None, Action::Administer)?;
-    params.allow_only(&[])?;
+    let caller = enter_server(&server, &headers, Action::Administer, &params)?;
     let now_s = server.now_s();
     let keys = server.keys.list();
     let keys = keys.iter().filter(|key| caller.governs(&key.ledgers)).map(|key| view(key, now_s));
@@ -183,8 +182,7 @@ pub(crate) async fn create_key(
     headers: HeaderMap,
     request: Body,
 ) -> Result<Response, Problem> {
-    let caller = auth::authorize(&server, &headers, None, Action::Administer)?;
-    params.allow_only(&[])?;
+    let caller = enter_server(&server, &headers, Action::Administer, &params)?;
     let bytes = body::read(&headers, request, ADMIN_BODY_BYTES_MAX).await?;
     let new: NewKey = read_object(&bytes, KEY_REQUEST)?;
     if !caller.governs(&new.ledgers) {
@@ -223,8 +221,7 @@ pub(crate) async fn get_key(
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let caller = auth::authorize(&server, &headers, None, Action::Administer)?;
-    params.allow_only(&[])?;
+    let caller = enter_server(&server, &headers, Action::Administer, &params)?;
     let key = governed(&server, &caller, &id)?;
     Ok(no_store(StatusCode::OK, view(&key, server.now_s())))
 }
@@ -244,8 +241,7 @@ pub(crate) async fn change_key(
     headers: HeaderMap,
     request: Body,
 ) -> Result<Response, Problem> {
-    let caller = auth::authorize(&server, &headers, None, Action::Administer)?;
-    params.allow_only(&[])?;
+    let caller = enter_server(&server, &headers, Action::Administer, &params)?;
     governed(&server, &caller, &id)?;
     let change: KeyChange = asked(&headers, request).await?;
     let now_s = server.now_s();
@@ -269,8 +265,7 @@ pub(crate) async fn rotate_key(
     headers: HeaderMap,
     request: Body,
 ) -> Result<Response, Problem> {
-    let caller = auth::authorize(&server, &headers, None, Action::Administer)?;
-    params.allow_only(&[])?;
+    let caller = enter_server(&server, &headers, Action::Administer, &params)?;
     if governed(&server, &caller, &id)?.first && !caller.first {
         return Err(Problem::new(problem::FORBIDDEN, "the first admin key is rotated with itself"));
     }
@@ -292,8 +287,7 @@ pub(crate) async fn revoke_key(
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let caller = auth::authorize(&server, &headers, None, Action::Administer)?;
-    params.allow_only(&[])?;
+    let caller = enter_server(&server, &headers, Action::Administer, &params)?;
     governed(&server, &caller, &id)?;
     let now_s = server.now_s();
     off_thread(move || server.keys.revoke(&id, now_s).map_err(|error| of_key(&error))).await?;

@@ -27,7 +27,7 @@ use super::openapi::{Adding, Body as OfBody, Halted, InLedger, Keyed};
 use super::params::{Params, Path, bad};
 use super::problem::{self, Problem};
 use super::read::of_history;
-use super::{ADMIN_BODY_BYTES_MAX, Server, body, enter, off_thread, read_object};
+use super::{ADMIN_BODY_BYTES_MAX, Server, body, enter, enter_server, off_thread, read_object};
 
 /// Sources whose newest event one answer looks up at most; each is one index look-up and one opened event.
 const SOURCES_LOOKED_UP_MAX: usize = 1_000;
@@ -113,8 +113,7 @@ pub(crate) async fn list_ledgers(
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let key = auth::authorize(&server, &headers, None, Action::Look)?;
-    params.allow_only(&[])?;
+    let key = enter_server(&server, &headers, Action::Look, &params)?;
     let ledgers = server.ledgers.all();
     let ledgers = ledgers.values().filter(|ledger| auth::is_good_for(&key, ledger.name()));
     let list = LedgerList { ledgers: ledgers.map(|ledger| view(ledger)).collect() };
@@ -135,8 +134,7 @@ pub(crate) async fn add_ledger(
     headers: HeaderMap,
     request: Body,
 ) -> Result<Response, Problem> {
-    let caller = auth::authorize(&server, &headers, None, Action::Administer)?;
-    params.allow_only(&[])?;
+    let caller = enter_server(&server, &headers, Action::Administer, &params)?;
     if !caller.governs(&[]) {
         return Err(Problem::new(problem::WRONG_LEDGER, "a key bound to ledgers adds none"));
     }

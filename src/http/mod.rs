@@ -125,6 +125,18 @@ fn enter(
     Ok((key, ledger))
 }
 
+/// The caller of a request that is about no one ledger, where the key allows `action`.
+fn enter_server(
+    server: &Server,
+    headers: &HeaderMap,
+    action: Action,
+    params: &Params,
+) -> Result<Arc<KeyRecord>, Problem> {
+    let key = auth::authorize(server, headers, None, action)?;
+    params.allow_only(&[])?;
+    Ok(key)
+}
+
 /// Runs work that may block away from the async threads.
 async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
