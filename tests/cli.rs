@@ -27,7 +27,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
-use common::{DataDir, Server, binary};
+use common::{DataDir, Server, binary, wait_until};
 
 /// An address where nothing listens: the discard port, which no server of a test takes.
 const NOWHERE: &str = "http://127.0.0.1:9";
@@ -206,7 +206,10 @@ fn a_reader_that_goes_away_is_no_error() {
 fn an_interrupt_ends_a_command_at_once() {
     use std::os::unix::process::ExitStatusExt;
     let scene = Scene::new();
-    let mut child = binary()
+    // Whoever runs the tests in the background may have had SIGINT ignored, which is inherited.
+    let mut child = std::process::Command::new("env")
+        .arg("--default-signal=INT")
+        .arg(binary().get_program())
         .args(["import", "-", "--url", &scene.url(), "--key-file"])
         .arg(scene.data.path().join("keys/admin.key"))
         .stdin(Stdio::piped())
@@ -219,8 +222,9 @@ fn an_interrupt_ends_a_command_at_once() {
         std::process::Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status();
     assert!(sent.unwrap().success());
     let held = child.stdin.take();
-    let output = child.wait_with_output().unwrap();
+    wait_until("the command to end", || child.try_wait().unwrap().is_some());
     drop(held);
+    let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.signal(), Some(2), "{}", stderr(&output));
     assert!(!stderr(&output).contains("panicked"), "{}", stderr(&output));
 }
