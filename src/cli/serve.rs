@@ -175,7 +175,7 @@ fn serve(
 
 /// Starts each ledger's next self-audit when it is due.
 async fn audit_when_due(server: Arc<Server>, interval_s: u64) {
-    let mut minutes = tokio::time::interval(std::time::Duration::from_mins(1));
+    let mut minutes = tokio::time::interval(Duration::from_mins(1));
     loop {
         minutes.tick().await;
         let server = Arc::clone(&server);
@@ -194,7 +194,7 @@ async fn audit_when_due(server: Arc<Server>, interval_s: u64) {
 
 /// Writes down once a minute when each key was last used; what a crash loses of it is a minute.
 async fn keep_last_use(server: Arc<Server>) {
-    let mut minutes = tokio::time::interval(std::time::Duration::from_mins(1));
+    let mut minutes = tokio::time::interval(Duration::from_mins(1));
     loop {
         minutes.tick().await;
         let server = Arc::clone(&server);

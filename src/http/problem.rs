@@ -53,7 +53,7 @@ problem_types! {
          as strings, or the original event as a raw attachment.";
     TOO_DEEP, "too-deep", 400, "The JSON is nested too deeply",
         "At most 32 levels are read.";
-    BAD_PARAMETER, "bad-parameter", 400, "A query parameter or path element cannot be read",
+    BAD_PARAMETER, "bad-parameter", 400, "A parameter, path element or field of the request cannot be read",
         "`parameter` names it; the accepted form is in `detail`.";
     BAD_CURSOR, "bad-cursor", 400, "The cursor cannot be used",
         "Repeat the conditions it was given out for, or start again without it.";
