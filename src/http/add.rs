@@ -7,8 +7,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use tokio::runtime::Handle;
 
@@ -19,12 +18,13 @@ use crate::event::limits::RAW_BYTES_MAX;
 use crate::ledger::Ledger;
 
 use super::append::{INLINE_BYTES_MAX, of_append, of_ledger};
+use super::asked::Asked;
 use super::auth::Action;
 use super::keys::KeyRecord;
 use super::openapi::{AddingBytes, InLedger, Keyed, Writing};
-use super::params::{Params, Path};
+use super::params::Path;
 use super::problem::{self, Problem};
-use super::{Server, body, enter, off_thread};
+use super::{body, off_thread};
 
 /// The type of such events. The ledger registers it when the first one comes.
 const RAW_TYPE: &str = "x-raw";
@@ -54,22 +54,20 @@ const RAW_MEDIA_TYPE: &str = "application/octet-stream";
         content_type = "text/plain"), Keyed, InLedger, AddingBytes, Writing),
     security(("key" = [])))]
 pub(crate) async fn add(
-    State(server): State<Arc<Server>>,
+    asked: Asked,
     Path(name): Path<String>,
-    params: Params,
-    headers: HeaderMap,
     request: Body,
 ) -> Result<Response, Problem> {
-    let (key, ledger) = enter(&server, &headers, &name, Action::Append, &params, &[])?;
+    let (key, ledger) = asked.enter(&name, Action::Append, &[])?;
     let source = source_of(&key)?.to_owned();
-    let bytes = body::read(&headers, request, RAW_BYTES_MAX).await.map_err(|problem| {
+    let bytes = body::read(&asked.headers, request, RAW_BYTES_MAX).await.map_err(|problem| {
         if problem.kind() == problem::BODY_TOO_LARGE {
             return Problem::new(problem::RAW_TOO_LARGE, problem.detail())
                 .with("limit_bytes", RAW_BYTES_MAX);
         }
         problem
     })?;
-    server.front.limits.events(key.number, 1)?;
+    asked.server.front.limits.events(key.number, 1)?;
     if ledger.catalogue().event_type(RAW_TYPE).is_none() {
         let ledger = Arc::clone(&ledger);
         off_thread(move || register(&ledger)).await?;

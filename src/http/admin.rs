@@ -3,12 +3,9 @@
 //! In scope: the catalogue and custom types. Out of scope: keys and ledgers
 //! ([`super::manage_keys`], [`super::manage_ledgers`]). Invariant: a registered type never changes.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -17,13 +14,14 @@ use crate::event::json::{self, JsonLimits};
 use crate::ledger::LedgerError;
 
 use super::append::of_ledger;
-use super::auth::{self, Action};
+use super::asked::Asked;
+use super::auth::Action;
 use super::openapi::{
     Body as OfBody, Defining, Halted, InLedger, Keyed, TypeDefinition, TypeList, TypeRegistered,
 };
-use super::params::{Params, Path};
+use super::params::Path;
 use super::problem::{self, Problem};
-use super::{ADMIN_BODY_BYTES_MAX, Server, body, enter, off_thread};
+use super::{ADMIN_BODY_BYTES_MAX, body, off_thread};
 
 /// List the event types
 ///
@@ -32,15 +30,9 @@ use super::{ADMIN_BODY_BYTES_MAX, Server, body, enter, off_thread};
 #[utoipa::path(get, path = "/types", operation_id = "list_types", tag = "types",
     responses((status = 200, description = "The types", body = TypeList), Keyed, InLedger),
     security(("key" = [])))]
-pub(crate) async fn list_types(
-    State(server): State<Arc<Server>>,
-    Path(name): Path<String>,
-    params: Params,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    auth::authorize(&server, &headers, Some(&name), Action::Verify)?;
-    params.allow_only(&[])?;
-    let catalogue = server.ledger(&name)?.catalogue();
+pub(crate) async fn list_types(asked: Asked, Path(name): Path<String>) -> Result<Response, Problem> {
+    let (_, ledger) = asked.enter(&name, Action::Verify, &[])?;
+    let catalogue = ledger.catalogue();
     let types: Vec<_> = catalogue
         .types()
         .map(|each| json!({ "type": each.name, "schema": catalogue.json_schema(&each.name) }))
@@ -59,14 +51,12 @@ pub(crate) async fn list_types(
         Keyed, InLedger, OfBody, Defining, Halted),
     security(("key" = [])))]
 pub(crate) async fn register_type(
-    State(server): State<Arc<Server>>,
+    asked: Asked,
     Path(name): Path<String>,
-    params: Params,
-    headers: HeaderMap,
     request: Body,
 ) -> Result<Response, Problem> {
-    let (_, ledger) = enter(&server, &headers, &name, Action::Administer, &params, &[])?;
-    let bytes = body::read(&headers, request, ADMIN_BODY_BYTES_MAX).await?;
+    let (_, ledger) = asked.enter(&name, Action::Administer, &[])?;
+    let bytes = body::read(&asked.headers, request, ADMIN_BODY_BYTES_MAX).await?;
     let limits = JsonLimits { bytes_max: ADMIN_BODY_BYTES_MAX, ..JsonLimits::default() };
     let value = json::parse(&bytes, &limits).map_err(|error| {
         Problem::new(problem::MALFORMED_JSON, error.to_string()).with("offset", error.offset)

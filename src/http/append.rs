@@ -4,10 +4,7 @@
 //! scope: everything the ledger decides. Invariant: 201 or a receipt is sent only for what is
 //! durable.
 
-use std::sync::Arc;
-
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::runtime::Handle;
@@ -18,15 +15,16 @@ use crate::log::hash::LogIndex;
 use crate::log::proof::TlogProof;
 use crate::prove::receipt::{FullReceipt, ReceiptHead};
 
+use super::asked::Asked;
 use super::auth::{self, Action};
 use super::body::{self, Events};
 use super::keys::KeyRecord;
 use super::openapi::{
     Appending, Body as OfBody, Event, Events as EventList, InLedger, Keyed, ReceiptOrReceipts, Writing,
 };
-use super::params::{Params, Path};
+use super::params::Path;
 use super::problem::{self, Problem};
-use super::{Server, enter, off_thread};
+use super::{Server, off_thread};
 
 /// Media type of a C2SP proof file.
 pub(crate) const TLOG_PROOF: &str = "text/x.tlog-proof";
@@ -51,20 +49,21 @@ pub(crate) const TLOG_PROOF: &str = "text/x.tlog-proof";
         Keyed, InLedger, OfBody, Appending, Writing),
     security(("key" = [])))]
 pub(crate) async fn post_events(
-    State(server): State<Arc<Server>>,
+    asked: Asked,
     Path(name): Path<String>,
-    params: Params,
-    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (key, ledger) = enter(&server, &headers, &name, Action::Append, &params, &["atomic"])?;
-    let atomic = params.boolean("atomic")?.unwrap_or(true);
-    let bytes = body::read(&headers, body, REQUEST_BYTES_MAX).await?;
+    let (key, ledger) = asked.enter(&name, Action::Append, &["atomic"])?;
+    let atomic = asked.params.boolean("atomic")?.unwrap_or(true);
+    let bytes = body::read(&asked.headers, body, REQUEST_BYTES_MAX).await?;
     if bytes.len() <= INLINE_BYTES_MAX {
-        return append(&server, &ledger, &key, atomic, &headers, &bytes).await;
+        return append(&asked.server, &ledger, &key, atomic, &asked.headers, &bytes).await;
     }
     let runtime = Handle::current();
-    off_thread(move || runtime.block_on(append(&server, &ledger, &key, atomic, &headers, &bytes))).await
+    off_thread(move || {
+        runtime.block_on(append(&asked.server, &ledger, &key, atomic, &asked.headers, &bytes))
+    })
+    .await
 }
 
 /// Bodies up to this many bytes are parsed and sealed on the async thread, where one event costs

@@ -3,19 +3,17 @@
 //! In scope: starting one, telling how far it is and what the last one found. Out of scope: the checks
 //! ([`crate::audit::own`]). Invariant: an answer never waits for an audit.
 
-use std::sync::Arc;
-
 use axum::Json;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use super::asked::Asked;
 use super::auth::Action;
+use super::off_thread;
 use super::openapi::{AuditState, AuditUnderWay, InLedger, Keyed};
-use super::params::{Params, Path};
+use super::params::Path;
 use super::problem::{self, Problem};
-use super::{Server, enter, off_thread};
 
 /// See the self-audit
 ///
@@ -25,16 +23,11 @@ use super::{Server, enter, off_thread};
     responses((status = 200, description = "Both, where there are such", body = AuditState), Keyed,
         InLedger),
     security(("key" = [])))]
-pub(crate) async fn get_audit(
-    State(server): State<Arc<Server>>,
-    Path(name): Path<String>,
-    params: Params,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let (_, ledger) = enter(&server, &headers, &name, Action::Oversee, &params, &[])?;
-    let running = server.auditor.running(ledger.name()).map(|running| running.to_json());
+pub(crate) async fn get_audit(asked: Asked, Path(name): Path<String>) -> Result<Response, Problem> {
+    let (_, ledger) = asked.enter(&name, Action::Oversee, &[])?;
+    let running = asked.server.auditor.running(ledger.name()).map(|running| running.to_json());
     let last = off_thread(move || {
-        server.auditor.last(ledger.name()).map_err(|error| {
+        asked.server.auditor.last(ledger.name()).map_err(|error| {
             eprintln!("counterfoil: {error}");
             Problem::new(problem::INTERNAL, "the last audit's result could not be read")
         })
@@ -60,14 +53,9 @@ pub(crate) async fn get_audit(
         body = AuditUnderWay, headers(("Location" = String, description = "Where it is shown."))),
         Keyed, InLedger),
     security(("key" = [])))]
-pub(crate) async fn start_audit(
-    State(server): State<Arc<Server>>,
-    Path(name): Path<String>,
-    params: Params,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let (_, ledger) = enter(&server, &headers, &name, Action::Oversee, &params, &[])?;
-    let (running, new) = server.auditor.start(&ledger).map_err(|error| {
+pub(crate) async fn start_audit(asked: Asked, Path(name): Path<String>) -> Result<Response, Problem> {
+    let (_, ledger) = asked.enter(&name, Action::Oversee, &[])?;
+    let (running, new) = asked.server.auditor.start(&ledger).map_err(|error| {
         eprintln!("counterfoil: {error}");
         Problem::new(problem::INTERNAL, "the audit could not be started")
     })?;

@@ -86,14 +86,12 @@ pub(crate) fn claimed(server: &Server, headers: &HeaderMap) -> Option<u32> {
     server.keys.claimed(bearer(headers).ok()?)
 }
 
-/// The caller of a request, where its key allows `action` on `ledger`.
+/// The caller with a good key, where the key allows `action` on `ledger`.
 pub(crate) fn authorize(
-    server: &Server,
-    headers: &HeaderMap,
+    key: Arc<KeyRecord>,
     ledger: Option<&str>,
     action: Action,
 ) -> Result<Arc<KeyRecord>, Problem> {
-    let key = key(server, headers)?;
     if !key.first && !action.roles().contains(&key.role) {
         return Err(Problem::new(problem::FORBIDDEN, action.described()));
     }

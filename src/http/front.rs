@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::log::hash::sha256;
 
 use super::Server;
+use super::asked::FoundKey;
 use super::auth;
 use super::limits::{Caller, Limits};
 use super::problem::Problem;
@@ -87,7 +88,7 @@ impl Front {
     }
 
     /// Who makes a request, where it may.
-    fn admit(&self, server: &Server, request: &Request) -> Result<Option<Caller>, Problem> {
+    fn admit(&self, server: &Server, request: &mut Request) -> Result<Option<Caller>, Problem> {
         let keyed = request.headers().contains_key(header::AUTHORIZATION);
         // Health is asked often and by many; only its details need a key, which is then counted.
         match request.uri().path() {
@@ -99,12 +100,15 @@ impl Front {
         let caller = if keyed {
             let guesser = (address, auth::claimed(server, request.headers()));
             self.limits.may_try_key(guesser)?;
-            if let Ok(key) = auth::key(server, request.headers()) {
+            let found = auth::key(server, request.headers());
+            let caller = if let Ok(key) = &found {
                 Caller::Key(key.number)
             } else {
                 self.limits.key_failed(guesser);
                 Caller::Address(address)
-            }
+            };
+            request.extensions_mut().insert(FoundKey(found));
+            caller
         } else {
             Caller::Address(address)
         };
@@ -117,13 +121,17 @@ impl Front {
 }
 
 /// The layer around every route.
-pub(crate) async fn front(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+pub(crate) async fn front(
+    State(server): State<Arc<Server>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
     let public = is_public(request.uri().path());
     let allowed = origin.filter(|origin| public || server.front.may_call(origin));
     let preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let caller = match server.front.admit(&server, &request) {
+    let caller = match server.front.admit(&server, &mut request) {
         Ok(caller) => caller,
         Err(problem) => return share(problem.into_response(), allowed.as_ref(), public),
     };

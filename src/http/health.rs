@@ -6,8 +6,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -15,9 +14,9 @@ use utoipa::ToSchema;
 use crate::ledger::Ledger;
 
 use super::Server;
+use super::asked::Asked;
 use super::auth::{self, Action};
 use super::openapi::{Halted, Keyed};
-use super::params::Params;
 use super::problem::{self, Problem};
 
 /// Entries that may wait to be published or indexed before it is worth a warning: what the fold takes in
@@ -96,18 +95,14 @@ pub(crate) async fn startupz() -> &'static str {
         (status = 503, description = "The checks, of which one failed.",
             content((Readiness = "application/json"))), Keyed, Halted),
     security((), ("key" = [])))]
-pub(crate) async fn readyz(
-    State(server): State<Arc<Server>>,
-    params: Params,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    params.allow_only(&["verbose"])?;
-    let verbose = params.boolean("verbose")?.unwrap_or(false);
-    if verbose && headers.contains_key(header::AUTHORIZATION) {
-        let key = auth::authorize(&server, &headers, None, Action::Monitor)?;
-        let ledgers = server.ledgers.all();
+pub(crate) async fn readyz(asked: Asked) -> Result<Response, Problem> {
+    asked.params.allow_only(&["verbose"])?;
+    let verbose = asked.params.boolean("verbose")?.unwrap_or(false);
+    if verbose && asked.headers.contains_key(header::AUTHORIZATION) {
+        let key = asked.caller(None, Action::Monitor)?;
+        let ledgers = asked.server.ledgers.all();
         let visible = ledgers.values().filter(|each| auth::is_good_for(&key, each.name()));
-        let checks = checks(&server, visible);
+        let checks = checks(&asked.server, visible);
         let gravest = |status| checks.iter().any(|check| check.status == status);
         let status = match (gravest(CheckStatus::Fail), gravest(CheckStatus::Warn)) {
             (true, _) => CheckStatus::Fail,
@@ -121,7 +116,7 @@ pub(crate) async fn readyz(
         let headers = [(header::CACHE_CONTROL, "no-store")];
         return Ok((code, headers, Json(Readiness { status, checks })).into_response());
     }
-    if server.ledgers.all().values().all(|ledger| ledger.is_running()) {
+    if asked.server.ledgers.all().values().all(|ledger| ledger.is_running()) {
         return Ok("ok\n".into_response());
     }
     Err(Problem::new(problem::STOPPED, "a ledger has stopped after a failed write"))

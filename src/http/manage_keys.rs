@@ -8,18 +8,18 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::asked::Asked;
 use super::auth::Action;
 use super::keys::{KeyChange, KeyError, KeyRecord, NewKey, OVERLAP_S_DEFAULT, Role};
 use super::openapi::{Body as OfBody, Keyed, Keyring, Missing};
-use super::params::{Params, Path, bad};
+use super::params::{Path, bad};
 use super::problem::{self, Problem};
-use super::{ADMIN_BODY_BYTES_MAX, Server, body, enter_server, off_thread, read_object};
+use super::{ADMIN_BODY_BYTES_MAX, Server, body, off_thread, read_object};
 
 /// What a body about keys is called where it is refused.
 const KEY_REQUEST: &str = "a request about keys";
@@ -131,7 +131,7 @@ fn of_key(error: &KeyError) -> Problem {
 }
 
 /// The body of a request about keys; an empty one is all defaults.
-async fn asked<T: Default + serde::de::DeserializeOwned>(
+async fn request_of<T: Default + serde::de::DeserializeOwned>(
     headers: &HeaderMap,
     request: Body,
 ) -> Result<T, Problem> {
@@ -156,14 +156,10 @@ fn no_store(status: StatusCode, answer: impl Serialize) -> Response {
 #[utoipa::path(get, path = "/v1/keys", operation_id = "list_keys", tag = "keys",
     responses((status = 200, description = "The keys", body = KeyList), Keyed),
     security(("key" = [])))]
-pub(crate) async fn list_keys(
-    State(server): State<Arc<Server>>,
-    params: Params,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let caller = enter_server(&server, &headers, Action::Administer, &params)?;
-    let now_s = server.now_s();
-    let keys = server.keys.list();
+pub(crate) async fn list_keys(asked: Asked) -> Result<Response, Problem> {
+    let caller = asked.enter_server(Action::Administer)?;
+    let now_s = asked.server.now_s();
+    let keys = asked.server.keys.list();
     let keys = keys.iter().filter(|key| caller.governs(&key.ledgers)).map(|key| view(key, now_s));
     Ok(no_store(StatusCode::OK, KeyList { keys: keys.collect() }))
 }
@@ -176,14 +172,9 @@ pub(crate) async fn list_keys(
     request_body(content((NewKey = "application/json"))),
     responses((status = 201, description = "The key", body = KeyMade), Keyed, Keyring, OfBody),
     security(("key" = [])))]
-pub(crate) async fn create_key(
-    State(server): State<Arc<Server>>,
-    params: Params,
-    headers: HeaderMap,
-    request: Body,
-) -> Result<Response, Problem> {
-    let caller = enter_server(&server, &headers, Action::Administer, &params)?;
-    let bytes = body::read(&headers, request, ADMIN_BODY_BYTES_MAX).await?;
+pub(crate) async fn create_key(asked: Asked, request: Body) -> Result<Response, Problem> {
+    let caller = asked.enter_server(Action::Administer)?;
+    let bytes = body::read(&asked.headers, request, ADMIN_BODY_BYTES_MAX).await?;
     let new: NewKey = read_object(&bytes, KEY_REQUEST)?;
     if !caller.governs(&new.ledgers) {
         return Err(Problem::new(
@@ -191,10 +182,10 @@ pub(crate) async fn create_key(
             "this key may make keys for its own ledgers only",
         ));
     }
-    if let Some(unknown) = new.ledgers.iter().position(|name| server.ledgers.get(name).is_none()) {
+    if let Some(unknown) = new.ledgers.iter().position(|name| asked.server.ledgers.get(name).is_none()) {
         return Err(bad("ledgers", &format!("holds, at {unknown}, a name that no ledger has")));
     }
-    made(&server, move |server, now_s| server.keys.create(new, false, now_s)).await
+    made(&asked.server, move |server, now_s| server.keys.create(new, false, now_s)).await
 }
 
 /// Makes a key off the async threads and shows it.
@@ -215,15 +206,10 @@ async fn made(
 #[utoipa::path(get, path = "/v1/keys/{id}", operation_id = "get_key", tag = "keys",
     responses((status = 200, description = "The key", body = KeyView), Keyed, Missing),
     security(("key" = [])))]
-pub(crate) async fn get_key(
-    State(server): State<Arc<Server>>,
-    Path(id): Path<String>,
-    params: Params,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let caller = enter_server(&server, &headers, Action::Administer, &params)?;
-    let key = governed(&server, &caller, &id)?;
-    Ok(no_store(StatusCode::OK, view(&key, server.now_s())))
+pub(crate) async fn get_key(asked: Asked, Path(id): Path<String>) -> Result<Response, Problem> {
+    let caller = asked.enter_server(Action::Administer)?;
+    let key = governed(&asked.server, &caller, &id)?;
+    Ok(no_store(StatusCode::OK, view(&key, asked.server.now_s())))
 }
 
 /// Change an API key
@@ -235,18 +221,17 @@ pub(crate) async fn get_key(
     responses((status = 200, description = "The key", body = KeyView), Keyed, Keyring, Missing, OfBody),
     security(("key" = [])))]
 pub(crate) async fn change_key(
-    State(server): State<Arc<Server>>,
+    asked: Asked,
     Path(id): Path<String>,
-    params: Params,
-    headers: HeaderMap,
     request: Body,
 ) -> Result<Response, Problem> {
-    let caller = enter_server(&server, &headers, Action::Administer, &params)?;
-    governed(&server, &caller, &id)?;
-    let change: KeyChange = asked(&headers, request).await?;
-    let now_s = server.now_s();
-    let key = off_thread(move || server.keys.change(&id, change, now_s).map_err(|error| of_key(&error)))
-        .await?;
+    let caller = asked.enter_server(Action::Administer)?;
+    governed(&asked.server, &caller, &id)?;
+    let change: KeyChange = request_of(&asked.headers, request).await?;
+    let now_s = asked.server.now_s();
+    let key =
+        off_thread(move || asked.server.keys.change(&id, change, now_s).map_err(|error| of_key(&error)))
+            .await?;
     Ok(no_store(StatusCode::OK, view(&key, now_s)))
 }
 
@@ -259,19 +244,17 @@ pub(crate) async fn change_key(
     responses((status = 201, description = "The new key", body = KeyMade), Keyed, Keyring, Missing, OfBody),
     security(("key" = [])))]
 pub(crate) async fn rotate_key(
-    State(server): State<Arc<Server>>,
+    asked: Asked,
     Path(id): Path<String>,
-    params: Params,
-    headers: HeaderMap,
     request: Body,
 ) -> Result<Response, Problem> {
-    let caller = enter_server(&server, &headers, Action::Administer, &params)?;
-    if governed(&server, &caller, &id)?.first && !caller.first {
+    let caller = asked.enter_server(Action::Administer)?;
+    if governed(&asked.server, &caller, &id)?.first && !caller.first {
         return Err(Problem::new(problem::FORBIDDEN, "the first admin key is rotated with itself"));
     }
-    let rotation: Rotation = asked(&headers, request).await?;
+    let rotation: Rotation = request_of(&asked.headers, request).await?;
     let overlap_s = rotation.overlap_s.unwrap_or(OVERLAP_S_DEFAULT);
-    made(&server, move |server, now_s| server.keys.rotate(&id, overlap_s, now_s)).await
+    made(&asked.server, move |server, now_s| server.keys.rotate(&id, overlap_s, now_s)).await
 }
 
 /// Revoke an API key
@@ -281,15 +264,10 @@ pub(crate) async fn rotate_key(
 #[utoipa::path(delete, path = "/v1/keys/{id}", operation_id = "revoke_key", tag = "keys",
     responses((status = 204, description = "It is revoked"), Keyed, Keyring, Missing),
     security(("key" = [])))]
-pub(crate) async fn revoke_key(
-    State(server): State<Arc<Server>>,
-    Path(id): Path<String>,
-    params: Params,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let caller = enter_server(&server, &headers, Action::Administer, &params)?;
-    governed(&server, &caller, &id)?;
-    let now_s = server.now_s();
-    off_thread(move || server.keys.revoke(&id, now_s).map_err(|error| of_key(&error))).await?;
+pub(crate) async fn revoke_key(asked: Asked, Path(id): Path<String>) -> Result<Response, Problem> {
+    let caller = asked.enter_server(Action::Administer)?;
+    governed(&asked.server, &caller, &id)?;
+    let now_s = asked.server.now_s();
+    off_thread(move || asked.server.keys.revoke(&id, now_s).map_err(|error| of_key(&error))).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

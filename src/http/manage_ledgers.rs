@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -20,14 +19,15 @@ use crate::log::checkpoint;
 use crate::prove::receipt::recorded_at;
 
 use super::append::of_ledger;
+use super::asked::Asked;
 use super::auth::{self, Action};
 use super::keys::{KeyRecord, Role};
 use super::manage_keys::KeyState;
 use super::openapi::{Adding, Body as OfBody, Halted, InLedger, Keyed};
-use super::params::{Params, Path, bad};
+use super::params::{Path, bad};
 use super::problem::{self, Problem};
 use super::read::of_history;
-use super::{ADMIN_BODY_BYTES_MAX, Server, body, enter, enter_server, off_thread, read_object};
+use super::{ADMIN_BODY_BYTES_MAX, body, off_thread, read_object};
 
 /// Sources whose newest event one answer looks up at most; each is one index look-up and one opened event.
 const SOURCES_LOOKED_UP_MAX: usize = 1_000;
@@ -108,13 +108,9 @@ fn of_adding(error: &AddLedgerError) -> Problem {
 #[utoipa::path(get, path = "/v1/ledgers", operation_id = "list_ledgers", tag = "ledgers",
     responses((status = 200, description = "The ledgers", body = LedgerList), Keyed),
     security(("key" = [])))]
-pub(crate) async fn list_ledgers(
-    State(server): State<Arc<Server>>,
-    params: Params,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let key = enter_server(&server, &headers, Action::Look, &params)?;
-    let ledgers = server.ledgers.all();
+pub(crate) async fn list_ledgers(asked: Asked) -> Result<Response, Problem> {
+    let key = asked.enter_server(Action::Look)?;
+    let ledgers = asked.server.ledgers.all();
     let ledgers = ledgers.values().filter(|ledger| auth::is_good_for(&key, ledger.name()));
     let list = LedgerList { ledgers: ledgers.map(|ledger| view(ledger)).collect() };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(list)).into_response())
@@ -128,20 +124,15 @@ pub(crate) async fn list_ledgers(
     request_body(content((NewLedger = "application/json"))),
     responses((status = 201, description = "The ledger", body = LedgerView), Keyed, Adding, OfBody, Halted),
     security(("key" = [])))]
-pub(crate) async fn add_ledger(
-    State(server): State<Arc<Server>>,
-    params: Params,
-    headers: HeaderMap,
-    request: Body,
-) -> Result<Response, Problem> {
-    let caller = enter_server(&server, &headers, Action::Administer, &params)?;
+pub(crate) async fn add_ledger(asked: Asked, request: Body) -> Result<Response, Problem> {
+    let caller = asked.enter_server(Action::Administer)?;
     if !caller.governs(&[]) {
         return Err(Problem::new(problem::WRONG_LEDGER, "a key bound to ledgers adds none"));
     }
-    let bytes = body::read(&headers, request, ADMIN_BODY_BYTES_MAX).await?;
+    let bytes = body::read(&asked.headers, request, ADMIN_BODY_BYTES_MAX).await?;
     let new: NewLedger = read_object(&bytes, "a new ledger")?;
     let view = off_thread(move || {
-        let added = server.ledgers.add(&new.name, new.origin.as_deref());
+        let added = asked.server.ledgers.add(&new.name, new.origin.as_deref());
         added.map(|ledger| view(&ledger)).map_err(|error| of_adding(&error))
     })
     .await?;
@@ -155,13 +146,8 @@ pub(crate) async fn add_ledger(
 #[utoipa::path(get, path = "/v1/ledgers/{ledger}", operation_id = "get_ledger", tag = "ledgers",
     responses((status = 200, description = "The ledger", body = LedgerView), Keyed, InLedger),
     security(("key" = [])))]
-pub(crate) async fn get_ledger(
-    State(server): State<Arc<Server>>,
-    Path(name): Path<String>,
-    params: Params,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let (_, ledger) = enter(&server, &headers, &name, Action::Look, &params, &[])?;
+pub(crate) async fn get_ledger(asked: Asked, Path(name): Path<String>) -> Result<Response, Problem> {
+    let (_, ledger) = asked.enter(&name, Action::Look, &[])?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(view(&ledger))).into_response())
 }
 
@@ -210,15 +196,11 @@ pub(crate) struct SourceView {
     params(("ledger" = Option<String>, Query, description = "Name of the ledger; `main` where absent")),
     responses((status = 200, description = "The producers", body = ProducerList), Keyed, InLedger),
     security(("key" = [])))]
-pub(crate) async fn list_producers(
-    State(server): State<Arc<Server>>,
-    params: Params,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let name = params.get("ledger").unwrap_or("main").to_owned();
-    let (_, ledger) = enter(&server, &headers, &name, Action::Oversee, &params, &["ledger"])?;
-    let now_s = server.now_s();
-    let keys = server.keys.list();
+pub(crate) async fn list_producers(asked: Asked) -> Result<Response, Problem> {
+    let name = asked.params.get("ledger").unwrap_or("main").to_owned();
+    let (_, ledger) = asked.enter(&name, Action::Oversee, &["ledger"])?;
+    let now_s = asked.server.now_s();
+    let keys = asked.server.keys.list();
     let list = off_thread(move || producers(&ledger, &keys, now_s)).await?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(list)).into_response())
 }

@@ -8,8 +8,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
@@ -20,9 +19,9 @@ use crate::ledger::Ledger;
 use crate::ledger::stats::Histogram;
 use crate::prove::verdict::Verdict;
 
+use super::asked::Asked;
 use super::auth::{self, Action};
 use super::openapi::Keyed;
-use super::params::Params;
 use super::problem::{self, Problem};
 use super::process::Process;
 use super::{Server, off_thread};
@@ -341,24 +340,21 @@ impl Collector for Scrape {
     responses((status = 200, description = "The metrics", body = String,
         content_type = "application/openmetrics-text"), Keyed),
     security(("key" = [])))]
-pub(crate) async fn metrics(
-    State(server): State<Arc<Server>>,
-    params: Params,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let key = if server.metrics_public {
-        None
-    } else {
-        Some(auth::authorize(&server, &headers, None, Action::Monitor)?)
-    };
-    params.allow_only(&[])?;
+pub(crate) async fn metrics(asked: Asked) -> Result<Response, Problem> {
+    let key =
+        if asked.server.metrics_public { None } else { Some(asked.caller(None, Action::Monitor)?) };
+    asked.params.allow_only(&[])?;
     let text = off_thread(move || {
-        let all = server.ledgers.all().values().cloned().collect::<Vec<_>>();
+        let all = asked.server.ledgers.all().values().cloned().collect::<Vec<_>>();
         let visible =
             |ledger: &Arc<Ledger>| key.as_ref().is_none_or(|key| auth::is_good_for(key, ledger.name()));
         let ledgers = all.into_iter().filter(visible).collect();
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Scrape { server, ledgers, process: Process::read() }));
+        registry.register_collector(Box::new(Scrape {
+            server: asked.server,
+            ledgers,
+            process: Process::read(),
+        }));
         let mut text = String::with_capacity(64 * 1024);
         text::encode(&mut text, &registry)
             .map_err(|_| Problem::new(problem::INTERNAL, "the metrics could not be written"))?;

@@ -7,6 +7,7 @@
 mod add;
 mod admin;
 mod append;
+mod asked;
 mod audit;
 mod auth;
 mod body;
@@ -35,7 +36,6 @@ mod unpack;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::HeaderMap;
 use axum::middleware;
 use axum::response::IntoResponse;
 use utoipa_axum::router::OpenApiRouter;
@@ -45,9 +45,7 @@ use crate::audit::own::Auditor;
 use crate::clock::Clock;
 use crate::ledger::{Ledger, Ledgers};
 
-use auth::Action;
-use keys::{KeyRecord, KeyStore};
-use params::Params;
+use keys::KeyStore;
 use problem::Problem;
 
 pub use document::document;
@@ -108,33 +106,6 @@ impl Server {
             .get(name)
             .ok_or_else(|| Problem::new(problem::NOT_FOUND, "there is no ledger of this name"))
     }
-}
-
-/// The caller and the ledger of a request, where the key allows `action` and the parameters are known.
-fn enter(
-    server: &Server,
-    headers: &HeaderMap,
-    ledger: &str,
-    action: Action,
-    params: &Params,
-    known: &[&str],
-) -> Result<(Arc<KeyRecord>, Arc<Ledger>), Problem> {
-    let key = auth::authorize(server, headers, Some(ledger), action)?;
-    let ledger = server.ledger(ledger)?;
-    params.allow_only(known)?;
-    Ok((key, ledger))
-}
-
-/// The caller of a request that is about no one ledger, where the key allows `action`.
-fn enter_server(
-    server: &Server,
-    headers: &HeaderMap,
-    action: Action,
-    params: &Params,
-) -> Result<Arc<KeyRecord>, Problem> {
-    let key = auth::authorize(server, headers, None, action)?;
-    params.allow_only(&[])?;
-    Ok(key)
 }
 
 /// Runs work that may block away from the async threads.

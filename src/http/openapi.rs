@@ -22,7 +22,8 @@
 //! 3. The body's schema: `#[derive(utoipa::ToSchema)]` where serde writes it; where we write it by hand, a
 //!    name in [`written_schemas`] and its JSON Schema in `schemas.json`.
 //! 4. Add `routes!(module::handler)` in `super::api`; handlers of one path go into one `routes!`.
-//! 5. The names given to `params.allow_only` are those documented. Run `counterfoil openapi >
+//! 5. A handler with a key takes [`super::asked::Asked`]; the names given to its `enter`, or to
+//!    `params.allow_only`, are those documented. Run `counterfoil openapi >
 //!    docs/openapi.json`, then `cargo test --test openapi`. A `GET` with a JSON answer gets a row in that
 //!    test's table of answers that are held against their schemas.
 

@@ -4,11 +4,8 @@
 //! [`crate::prove`]'s and the same that the command line runs. Invariant: a proof is answered with
 //! the roots it is between, so that it can be checked as it stands.
 
-use std::sync::Arc;
-
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use crate::ledger::{LedgerError, Snapshot};
@@ -20,15 +17,16 @@ use crate::prove::verify_document::verify_document;
 use crate::prove::verify_receipt::{Context, ReaderKeys};
 
 use super::append::of_ledger;
+use super::asked::Asked;
 use super::auth::Action;
 use super::openapi::{
     Body as OfBody, ConsistencyProof, InLedger, InclusionProof, Keyed, VerdictReport,
     VerifiableDocument, Verifying,
 };
-use super::params::{Params, Path};
+use super::params::Path;
 use super::problem::{self, Problem};
 use super::read::nothing_at;
-use super::{Server, body, enter, off_thread};
+use super::{body, off_thread};
 
 fn json(bytes: Vec<u8>) -> Response {
     ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "private, no-cache")], bytes)
@@ -60,15 +58,10 @@ fn signed_at(snapshot: &Snapshot, size: u64) -> Result<String, Problem> {
         ("size" = Option<u64>, Query, description = "Size of the tree; the newest where absent.")),
     responses((status = 200, description = "The proof", body = InclusionProof), Keyed, InLedger),
     security(("key" = [])))]
-pub(crate) async fn inclusion(
-    State(server): State<Arc<Server>>,
-    Path(name): Path<String>,
-    params: Params,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let (_, ledger) = enter(&server, &headers, &name, Action::Verify, &params, &["index", "size"])?;
-    let index = params.required_number("index")?;
-    let size = params.number("size")?;
+pub(crate) async fn inclusion(asked: Asked, Path(name): Path<String>) -> Result<Response, Problem> {
+    let (_, ledger) = asked.enter(&name, Action::Verify, &["index", "size"])?;
+    let index = asked.params.required_number("index")?;
+    let size = asked.params.number("size")?;
     let bytes = off_thread(move || {
         let snapshot = ledger.snapshot();
         let size = size.unwrap_or(snapshot.size().0);
@@ -99,15 +92,10 @@ pub(crate) async fn inclusion(
         ("to" = Option<u64>, Query, description = "The newer size; the newest where absent.")),
     responses((status = 200, description = "The proof", body = ConsistencyProof), Keyed, InLedger),
     security(("key" = [])))]
-pub(crate) async fn consistency(
-    State(server): State<Arc<Server>>,
-    Path(name): Path<String>,
-    params: Params,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let (_, ledger) = enter(&server, &headers, &name, Action::Verify, &params, &["from", "to"])?;
-    let from = params.required_number("from")?;
-    let to = params.number("to")?;
+pub(crate) async fn consistency(asked: Asked, Path(name): Path<String>) -> Result<Response, Problem> {
+    let (_, ledger) = asked.enter(&name, Action::Verify, &["from", "to"])?;
+    let from = asked.params.required_number("from")?;
+    let to = asked.params.number("to")?;
     let bytes = off_thread(move || {
         let snapshot = ledger.snapshot();
         let to = to.unwrap_or(snapshot.size().0);
@@ -138,14 +126,12 @@ pub(crate) async fn consistency(
         Verifying),
     security(("key" = [])))]
 pub(crate) async fn verify(
-    State(server): State<Arc<Server>>,
+    asked: Asked,
     Path(name): Path<String>,
-    params: Params,
-    headers: HeaderMap,
     request: Body,
 ) -> Result<Response, Problem> {
-    let (key, ledger) = enter(&server, &headers, &name, Action::Verify, &params, &[])?;
-    let bytes = body::read(&headers, request, RECEIPT_BYTES_MAX).await?;
+    let (key, ledger) = asked.enter(&name, Action::Verify, &[])?;
+    let bytes = body::read(&asked.headers, request, RECEIPT_BYTES_MAX).await?;
     let reads = key.role != super::keys::Role::Producer || key.first;
     let report = off_thread(move || {
         let secrets = ledger.secrets();

@@ -5,10 +5,8 @@
 //! for, and says of each part whether it was open to this reader.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use crate::event::facet::Facet;
@@ -19,14 +17,15 @@ use crate::ledger::{Access, LedgerError, Snapshot, StoredEvent};
 use crate::prove::receipt::recorded_at;
 
 use super::append::{TLOG_PROOF, of_ledger, tlog_proof, write_receipt};
+use super::asked::Asked;
 use super::auth::{self, Action};
 use super::front;
+use super::off_thread;
 use super::openapi::{
     Conditions, HistoryPage, InLedger, Keyed, OpenedEvent, Paging, RawBytes, Reason, Receipt, Searching,
 };
 use super::params::{Params, Path, bad, decimal};
 use super::problem::{self, Problem};
-use super::{Server, enter, off_thread};
 
 /// Parameters of history besides one per facet.
 const HISTORY_PARAMETERS: [&str; 8] = ["from", "to", "clock", "order", "limit", "cursor", "q", "reason"];
@@ -42,15 +41,9 @@ const HISTORY_PARAMETERS: [&str; 8] = ["from", "to", "clock", "order", "limit", 
         (status = 304, description = "It is still what `If-None-Match` names"), Keyed, InLedger,
         Searching),
     security(("key" = [])))]
-pub(crate) async fn history(
-    State(server): State<Arc<Server>>,
-    Path(name): Path<String>,
-    params: Params,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let key = auth::authorize(&server, &headers, Some(&name), Action::Search)?;
-    let ledger = server.ledger(&name)?;
-    let query = query(&params, auth::access(&key, params.get("reason")))?;
+pub(crate) async fn history(asked: Asked, Path(name): Path<String>) -> Result<Response, Problem> {
+    let (key, ledger) = asked.in_ledger(&name, Action::Search)?;
+    let query = query(&asked.params, auth::access(&key, asked.params.get("reason")))?;
     let body = off_thread(move || {
         let snapshot = ledger.snapshot();
         let page = history::run(&snapshot, &query).map_err(|error| of_history(&error))?;
@@ -187,14 +180,12 @@ pub(crate) fn nothing_at(index: u64, size: u64) -> Problem {
         (status = 304, description = "It is still what `If-None-Match` names"), Keyed, InLedger),
     security(("key" = [])))]
 pub(crate) async fn event(
-    State(server): State<Arc<Server>>,
+    asked: Asked,
     Path((name, at)): Path<(String, String)>,
-    params: Params,
-    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (key, ledger) = enter(&server, &headers, &name, Action::Search, &params, &["reason"])?;
+    let (key, ledger) = asked.enter(&name, Action::Search, &["reason"])?;
     let at = index(&at)?;
-    let access = auth::access(&key, params.get("reason"));
+    let access = auth::access(&key, asked.params.get("reason"));
     let body = off_thread(move || {
         let snapshot = ledger.snapshot();
         let stored = stored_event(&snapshot, at, access)?;
@@ -223,15 +214,13 @@ fn stored_event(snapshot: &Snapshot, at: u64, access: Access) -> Result<StoredEv
         content((Receipt = "application/json"), (String = "text/x.tlog-proof"))), Keyed, InLedger),
     security(("key" = [])))]
 pub(crate) async fn receipt(
-    State(server): State<Arc<Server>>,
+    asked: Asked,
     Path((name, at)): Path<(String, String)>,
-    params: Params,
-    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (key, ledger) = enter(&server, &headers, &name, Action::Search, &params, &["reason"])?;
+    let (key, ledger) = asked.enter(&name, Action::Search, &["reason"])?;
     let at = index(&at)?;
-    let access = auth::access(&key, params.get("reason"));
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let access = auth::access(&key, asked.params.get("reason"));
+    let accept = asked.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     let as_proof = accept.contains(TLOG_PROOF);
     let body = off_thread(move || {
         let snapshot = ledger.snapshot();
@@ -260,12 +249,10 @@ pub(crate) async fn receipt(
         content_type = "application/octet-stream"), Keyed, InLedger),
     security(("key" = [])))]
 pub(crate) async fn entry(
-    State(server): State<Arc<Server>>,
+    asked: Asked,
     Path((name, at)): Path<(String, String)>,
-    params: Params,
-    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (_, ledger) = enter(&server, &headers, &name, Action::Verify, &params, &[])?;
+    let (_, ledger) = asked.enter(&name, Action::Verify, &[])?;
     let at = index(&at)?;
     let bytes = off_thread(move || {
         let snapshot = ledger.snapshot();

@@ -3,22 +3,20 @@
 //! In scope: its parameters and its JSON. Out of scope: counting ([`crate::history::summarise`]).
 //! Invariant: persons are conditions, never groups, so that nobody is listed by looking at counts.
 
-use std::sync::Arc;
-
 use axum::Json;
-use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use crate::event::facet::Facet;
 use crate::history::{self, Bucket, FACETS_GROUPED_MAX, GROUPS_DEFAULT, GROUPS_MAX, Grouping, Summary};
 
+use super::asked::Asked;
 use super::auth::{self, Action};
 use super::openapi::{Conditions, EventSummary, InLedger, Keyed, Reason, Searching};
 use super::params::{Params, Path, bad};
 use super::problem::Problem;
-use super::{Server, off_thread, read};
+use super::{off_thread, read};
 
 /// Parameters besides one per facet.
 const PARAMETERS: [&str; 9] = ["by", "bucket", "from", "to", "clock", "q", "limit", "cursor", "reason"];
@@ -41,18 +39,12 @@ const PARAMETERS: [&str; 9] = ["by", "bucket", "from", "to", "clock", "q", "limi
         parameters: counts what that one had not reached.")),
     responses((status = 200, description = "The counts", body = EventSummary), Keyed, InLedger, Searching),
     security(("key" = [])))]
-pub(crate) async fn summary(
-    State(server): State<Arc<Server>>,
-    Path(name): Path<String>,
-    params: Params,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let key = auth::authorize(&server, &headers, Some(&name), Action::Search)?;
-    let ledger = server.ledger(&name)?;
+pub(crate) async fn summary(asked: Asked, Path(name): Path<String>) -> Result<Response, Problem> {
+    let (key, ledger) = asked.in_ledger(&name, Action::Search)?;
     let known: Vec<&str> = Facet::all().filter_map(Facet::name).chain(PARAMETERS).collect();
-    params.allow_only(&known)?;
-    let query = read::conditions(&params, auth::access(&key, params.get("reason")))?;
-    let grouping = grouping(&params)?;
+    asked.params.allow_only(&known)?;
+    let query = read::conditions(&asked.params, auth::access(&key, asked.params.get("reason")))?;
+    let grouping = grouping(&asked.params)?;
     let answer = off_thread(move || {
         let found = history::summarise(&ledger.snapshot(), &query, &grouping);
         let found = found.map_err(|error| read::of_history(&error))?;

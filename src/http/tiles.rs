@@ -13,7 +13,8 @@ use axum::response::{IntoResponse, Response};
 use crate::log::tile::{BundleId, TileId};
 
 use super::append::of_ledger;
-use super::auth::{self, Action};
+use super::asked::Asked;
+use super::auth::Action;
 use super::front;
 use super::openapi::{InLedger, Keyed, Missing, RawBytes};
 use super::params::Path;
@@ -57,17 +58,16 @@ pub(crate) async fn checkpoint(
         Keyed, InLedger),
     security((), ("key" = [])))]
 pub(crate) async fn tile(
-    State(server): State<Arc<Server>>,
+    asked: Asked,
     Path((name, rest)): Path<(String, String)>,
-    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let ledger = server.ledger(&name)?;
+    let ledger = asked.server.ledger(&name)?;
     let missing = || Problem::new(problem::NOT_FOUND, "there is no such tile");
     let path = format!("tile/{rest}");
     let is_bundle = BundleId::parse(&path).is_ok();
     if is_bundle {
-        if !server.front.public_bundles {
-            auth::authorize(&server, &headers, Some(&name), Action::Verify)?;
+        if !asked.server.front.public_bundles {
+            asked.caller(Some(&name), Action::Verify)?;
         }
     } else if TileId::parse(&path).is_err() {
         return Err(missing());
@@ -76,7 +76,7 @@ pub(crate) async fn tile(
     let bytes = bytes.ok_or_else(missing)?;
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    let cache = cache_control(!is_bundle || server.front.public_bundles, rest.contains(".p/"));
+    let cache = cache_control(!is_bundle || asked.server.front.public_bundles, rest.contains(".p/"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
     headers.insert(header::ETAG, front::etag(&bytes));
     Ok((headers, bytes).into_response())

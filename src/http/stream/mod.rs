@@ -23,7 +23,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -36,6 +35,7 @@ use crate::history::{self, Clock, Found, Order, Place, Query};
 use crate::ledger::{Ledger, Snapshot};
 
 use super::append::of_ledger;
+use super::asked::Asked;
 use super::auth::{self, Action};
 use super::keys::KeyRecord;
 use super::openapi::{Conditions, InLedger, Keyed, Reason, Searching, Streaming};
@@ -78,19 +78,13 @@ const RETRY_MS: u32 = 2_000;
     responses((status = 200, description = "The stream", body = String,
         content_type = "text/event-stream"), Keyed, InLedger, Searching, Streaming),
     security(("key" = [])))]
-pub(crate) async fn stream(
-    State(server): State<Arc<Server>>,
-    Path(name): Path<String>,
-    params: Params,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let key = auth::authorize(&server, &headers, Some(&name), Action::Search)?;
-    let ledger = server.ledger(&name)?;
-    let query = query(&params, auth::access(&key, params.get("reason")))?;
-    let after = after(&params, &headers)?;
-    let slot = server.live.enter(&key.id)?;
-    let changes = server.live.changes(&ledger);
-    let closing = server.live.closing();
+pub(crate) async fn stream(asked: Asked, Path(name): Path<String>) -> Result<Response, Problem> {
+    let (key, ledger) = asked.in_ledger(&name, Action::Search)?;
+    let query = query(&asked.params, auth::access(&key, asked.params.get("reason")))?;
+    let after = after(&asked.params, &asked.headers)?;
+    let slot = asked.server.live.enter(&key.id)?;
+    let changes = asked.server.live.changes(&ledger);
+    let closing = asked.server.live.closing();
     let query = Arc::new(query);
     let place = {
         let (ledger, query) = (Arc::clone(&ledger), Arc::clone(&query));
@@ -98,7 +92,7 @@ pub(crate) async fn stream(
     };
     let (sender, receiver) = mpsc::channel(1);
     let follower = Follower {
-        server,
+        server: asked.server,
         ledger,
         key,
         query,
