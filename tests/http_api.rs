@@ -136,6 +136,8 @@ fn raw_attachments_and_compressed_bodies_come_back_whole() {
     let answer = post_events(&client, "application/octet-stream", original, &headers).expect_status(201);
     let index = answer.json()["index"].clone();
     let opened = client.get(&format!("{MAIN}/events/{index}")).expect_status(200).json();
+    assert!(opened["as_of"]["size"].as_u64() > opened["index"].as_u64(), "{}", opened["as_of"]);
+    assert_eq!(opened["as_of"]["root"].as_str().map(str::len), Some(64));
     assert_eq!(opened["event"]["id"], json!("raw 1"));
     assert_eq!(opened["event"]["subject"], json!("bucket/ü"));
     assert_eq!(opened["event"]["data_base64"], json!(STANDARD.encode(original)));

@@ -13,7 +13,7 @@ use crate::event::keys::{self, Period};
 use crate::event::parts::PersonRef;
 use crate::event::time;
 use crate::index::{IndexError, Intersection, Union, Values};
-use crate::ledger::{Access, LedgerError, Snapshot, StoredEvent};
+use crate::ledger::{Access, DecodedEntry, LedgerError, Snapshot, StoredEvent};
 use crate::log::hash::Hash;
 use crate::prove::receipt::PartContent;
 
@@ -155,22 +155,25 @@ impl<'a> Scan<'a> {
     }
 
     /// The decoded entry at `index`, where it is an event that meets the indexed conditions.
+    fn decoded(&self, index: u64) -> Result<Option<DecodedEntry>, LedgerError> {
+        let decoded = self.snapshot.decoded(index)?;
+        let meets = |body: &EventBody| self.sought.iter().all(|each| each.is_in(body));
+        Ok(decoded.filter(|(_, entry)| matches!(&entry.body, EntryBody::Event(body) if meets(body))))
+    }
+
+    /// The time and body of the entry at `index`, where it is an event that meets the indexed
+    /// conditions.
     pub(super) fn entry(&self, index: u64) -> Result<Option<(u64, EventBody)>, LedgerError> {
-        let Some((_, entry)) = self.snapshot.decoded(index)? else { return Ok(None) };
-        Ok(match entry.body {
-            EntryBody::Event(body) if self.sought.iter().all(|each| each.is_in(&body)) => {
-                Some((entry.time_us, body))
-            }
+        Ok(self.decoded(index)?.and_then(|(_, entry)| match entry.body {
+            EntryBody::Event(body) => Some((entry.time_us, body)),
             _ => None,
-        })
+        }))
     }
 
     /// The event at `index`, opened, where it meets every condition.
     pub(super) fn event(&self, index: u64) -> Result<Option<(StoredEvent, Object)>, LedgerError> {
-        if self.entry(index)?.is_none() {
-            return Ok(None);
-        }
-        let Some(stored) = self.snapshot.event(index, self.query.access)? else { return Ok(None) };
+        let Some(decoded) = self.decoded(index)? else { return Ok(None) };
+        let stored = self.snapshot.opened(index, decoded, self.query.access)?;
         let merged = stored.merged();
         let occurred_us = occurred_us(&merged, stored.time_us);
         if !self.query.holds_occurred(occurred_us) || !text_matches(self.query, &stored) {

@@ -200,6 +200,14 @@ pub(crate) fn etag(body: &[u8]) -> HeaderValue {
     HeaderValue::from_str(&format!("\"{short}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
+/// The validator of an answer that says the same as another though not every byte is: a hash of what
+/// matters (RFC 9110, 8.8.1).
+pub(crate) fn weak_etag(what_matters: &[u8]) -> HeaderValue {
+    let strong = etag(what_matters);
+    let weak = format!("W/{}", strong.to_str().unwrap_or("\"\""));
+    HeaderValue::from_str(&weak).unwrap_or(strong)
+}
+
 /// Adds [`etag`] to an answer and says that it may be kept, but must be asked for again before each use.
 pub(crate) fn with_etag(mut response: Response, body_hash: HeaderValue) -> Response {
     let headers = response.headers_mut();

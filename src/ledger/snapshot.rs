@@ -16,10 +16,11 @@ use crate::index::{self, Term};
 use crate::log::hash::{Hash, LogIndex, TreeSize, leaf_hash};
 use crate::log::merkle::{self, BuildError};
 use crate::prove::receipt::{PartContent, PartOpening};
-use crate::store::sealed::PartState;
-use crate::vault::{DataKey, OwnerMask, SlotNumber};
+use crate::store::sealed::{PartState, StoredPart};
+use crate::vault::{DataKey, OwnerMask, SlotNumber, VaultError};
 
 use super::Shared;
+use super::cache::checked_parts;
 use super::error::LedgerError;
 use super::nodes::LedgerNodes;
 use super::persons::Person;
@@ -146,12 +147,51 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::decoded`], and what the vault reports.
     pub fn event(&self, index: u64, access: Access) -> Result<Option<StoredEvent>, LedgerError> {
-        let Some((entry_bytes, entry)) = self.decoded(index)? else { return Ok(None) };
+        let Some(decoded) = self.decoded(index)? else { return Ok(None) };
+        self.opened(index, decoded, access).map(Some)
+    }
+
+    /// The event whose entry at `index` was read already, with its parts.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damage`] where sealed parts are missing or broken, and what the vault reports.
+    pub(crate) fn opened(
+        &self,
+        index: u64,
+        (entry_bytes, entry): DecodedEntry,
+        access: Access,
+    ) -> Result<StoredEvent, LedgerError> {
         let time_us = entry.time_us;
         let EntryBody::Event(body) = entry.body else {
-            return Ok(Some(StoredEvent { index, entry_bytes, time_us, body: None, parts: Vec::new() }));
+            return Ok(StoredEvent { index, entry_bytes, time_us, body: None, parts: Vec::new() });
         };
-        let mut sealed = self.sealed(index)?;
+        let record = self.shared.tail.read().unwrap_or_else(PoisonError::into_inner).get(index);
+        let parts = if let Some(record) = record {
+            let views = record.parts.iter().cloned();
+            let views = views.map(|blob| SealedView { state: PartState::Sealed, blob });
+            self.open_parts(&body, views.collect(), access)?
+        } else {
+            let views = self.views(index, self.shared.files.parts(&self.shared, index)?)?;
+            let parts = self.open_parts(&body, views, access)?;
+            let is_readable = |part: &PartOpening| {
+                matches!(part.content, PartContent::Open { .. } | PartContent::Withheld)
+            };
+            if parts.iter().all(is_readable) {
+                parts
+            } else {
+                let stored = checked_parts(&self.shared, index)?;
+                self.open_parts(&body, self.views(index, stored)?, access)?
+            }
+        };
+        Ok(StoredEvent { index, entry_bytes, time_us, body: Some(body), parts })
+    }
+
+    fn open_parts(
+        &self,
+        body: &EventBody,
+        mut sealed: Vec<SealedView>,
+        access: Access,
+    ) -> Result<Vec<PartOpening>, LedgerError> {
         let mut parts = Vec::with_capacity(body.parts.len());
         for (role, commitment) in &body.parts {
             let found = sealed.iter().position(|view| view.blob.role == *role);
@@ -162,7 +202,7 @@ impl Snapshot {
             };
             parts.push(PartOpening { role: *role, content: view });
         }
-        Ok(Some(StoredEvent { index, entry_bytes, time_us, body: Some(body), parts }))
+        Ok(parts)
     }
 
     fn open(
@@ -179,9 +219,13 @@ impl Snapshot {
         let role = view.blob.role;
         let mut owners: Vec<Arc<Person>> = Vec::with_capacity(view.blob.owners.len());
         for slot in view.blob.owners.iter().filter(|slot| **slot != SlotNumber::LEDGER) {
-            match self.shared.directory.by_slot(*slot)? {
-                Some(person) => owners.push(person),
-                None => return Ok(PartContent::Lost),
+            match self.shared.directory.by_slot(*slot) {
+                Ok(Some(person)) => owners.push(person),
+                // A masked slot that was changed on disk comes out as any number.
+                Ok(None) | Err(LedgerError::Vault(VaultError::SlotOutOfRange { .. })) => {
+                    return Ok(PartContent::Lost);
+                }
+                Err(error) => return Err(error),
             }
         }
         let combined;
@@ -206,19 +250,12 @@ impl Snapshot {
         Ok(PartContent::Open { salt: *salt, body })
     }
 
-    /// The sealed parts of an entry with their owners' slots.
-    fn sealed(&self, index: u64) -> Result<Vec<SealedView>, LedgerError> {
-        let record = self.shared.tail.read().unwrap_or_else(PoisonError::into_inner).get(index);
-        if let Some(record) = record {
-            let views = record.parts.iter().cloned();
-            return Ok(views.map(|blob| SealedView { state: PartState::Sealed, blob }).collect());
-        }
-        let stored = self.shared.files.parts(&self.shared, index)?;
+    /// Stored parts with their owners' slots.
+    fn views(&self, index: u64, stored: Vec<StoredPart>) -> Result<Vec<SealedView>, LedgerError> {
         if stored.is_empty() {
             return Ok(Vec::new());
         }
-        let bundle = index / crate::log::tile::TILE_WIDTH;
-        let slot = SlotNumber::of_bundle(bundle);
+        let slot = SlotNumber::of_bundle(index / crate::log::tile::TILE_WIDTH);
         let Some(key) = slot.map_or(Ok(None), |slot| self.shared.tree.get(slot))? else {
             return Ok(Vec::new());
         };
@@ -228,8 +265,8 @@ impl Snapshot {
             let owners = (0_u8..)
                 .zip(part.owners())
                 .map(|(ordinal, masked)| mask.unmask(LogIndex(index), role, ordinal, *masked));
-            let blob = SealedBlob { role, owners: owners.collect(), blob: part.blob().to_vec() };
-            SealedView { state: part.state(), blob }
+            let owners = owners.collect();
+            SealedView { state: part.state(), blob: SealedBlob { role, owners, blob: part.into_blob() } }
         });
         Ok(views.collect())
     }

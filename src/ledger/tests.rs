@@ -439,3 +439,71 @@ fn persons_registered(ledger: &Ledger) -> EntryBody {
     pairs.sort_unstable();
     EntryBody::PersonsRegistered { through_slot, persons: pairs }
 }
+
+/// The file at `path` with one bit of the byte at `at` turned.
+fn flip(storage: &dyn Storage, path: &str, at: usize) {
+    let mut bytes = storage.read(path).unwrap().unwrap();
+    bytes[at] ^= 0x40;
+    storage.write(path, &bytes).unwrap();
+}
+
+#[test]
+fn an_event_read_alone_is_whole_or_its_file_is_named_as_damaged() {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let bench = Bench::new(Arc::clone(&storage));
+    let ledger = bench.open().unwrap();
+    for first in (0..600).step_by(100) {
+        let events = (first..first + 100).map(|n| event(&format!("e{n}"), &format!("s{n}"), n));
+        assert!(append(&ledger, events.collect()).iter().all(Result::is_ok));
+    }
+    ledger.close().unwrap();
+    drop(ledger);
+    let ledger = bench.open().unwrap();
+    let snapshot = ledger.snapshot();
+    let read = |index| snapshot.event(index, Access::Personal).map(|found| found.unwrap().merged());
+    let (bundle, sealed, tile) =
+        ("ledgers/main/tile/entries/000", "ledgers/main/sealed/000", "ledgers/main/tile/0/000");
+    // Entry 0 is the ledger's own; entry 7 is an event with an open and a subject's part.
+    let good = read(7).unwrap();
+    assert!(good.get("data").is_some());
+    let other = read(300).unwrap();
+    let bytes = storage.read(sealed).unwrap().unwrap();
+    let decoded = crate::store::SealedBundle::decode(&bytes, 0).unwrap();
+    let parts = &decoded.entries[7];
+    assert_eq!(parts.len(), 2);
+    let blob = |part: usize| {
+        let blob = parts[part].blob();
+        bytes.windows(blob.len()).position(|window| window == blob).unwrap()
+    };
+    // Before the person's blob stand its checksum, its length, one owner, their count, state and role.
+    let person = blob(1);
+    let places = [("blob", person + 3), ("checksum", person - 1), ("length", person - 17)];
+    let places = [&places[..], &[("owner", person - 21), ("state", person - 30), ("role", person - 31)]];
+    for (what, at) in places.concat().into_iter().chain([("count", blob(0) - 24)]) {
+        for keep_places in [true, false] {
+            flip(&*storage, sealed, at);
+            ledger.shared.files.forget(keep_places);
+            let found = read(7);
+            assert!(matches!(found, Err(LedgerError::Damage { .. })), "{what} at {at}: {found:?}");
+            flip(&*storage, sealed, at);
+            assert_eq!(read(7).unwrap(), good, "{what} put right");
+        }
+    }
+    let entries = storage.read(bundle).unwrap().unwrap();
+    let entry = snapshot.entry(7).unwrap().unwrap();
+    let begin = entries.windows(entry.len()).position(|window| *window == *entry).unwrap();
+    for (path, at) in [(bundle, begin + 60), (bundle, begin - 1), (tile, 7 * 32)] {
+        for keep_places in [true, false] {
+            flip(&*storage, path, at);
+            ledger.shared.files.forget(keep_places);
+            // A changed length does not move what was read from a known place.
+            let found = read(7);
+            let is_damage = matches!(found, Err(LedgerError::Damage { .. }));
+            assert!(is_damage || keep_places && at + 1 == begin, "{path} byte {at}: {found:?}");
+            flip(&*storage, path, at);
+            assert_eq!(read(7).unwrap(), good, "{path} put right");
+        }
+    }
+    assert_eq!(read(300).unwrap(), other);
+    ledger.close().unwrap();
+}

@@ -21,12 +21,18 @@
 //! gone keeps neither blob nor owners, since masked owners that stay equal would link what erasure
 //! must unlink.
 
+mod places;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
 use super::codec::Reader;
 use super::memory::len_u64;
+
+pub use places::Places;
 
 /// Most entries in a bundle, the width of a tile.
 pub const BUNDLE_ENTRIES_MAX: usize = 256;
@@ -140,6 +146,12 @@ impl StoredPart {
     pub fn blob(&self) -> &[u8] {
         &self.blob
     }
+
+    /// The ciphertext, taken out.
+    #[must_use]
+    pub fn into_blob(self) -> Vec<u8> {
+        self.blob
+    }
 }
 
 /// Why a part is destroyed.
@@ -191,7 +203,6 @@ impl SealedBundle {
     /// let bundle = SealedBundle { index: 7, entries: vec![vec![open], vec![]] };
     /// let bytes = bundle.encode()?;
     /// assert_eq!(SealedBundle::decode(&bytes, 7)?, bundle);
-    /// assert_eq!(SealedBundle::decode_entry(&bytes, 7, 0)?, bundle.entries[0]);
     /// # Ok(())
     /// # }
     /// ```
@@ -258,25 +269,6 @@ impl SealedBundle {
             return error(&at_trailer, "the file's checksum does not fit");
         }
         Ok(Self { index, entries })
-    }
-
-    /// Decodes the parts of one entry, `entry` from the bundle's start, passing over the others.
-    ///
-    /// Verifies the checksums of the blobs it gives, not the file's: for reading one event, where
-    /// opening a blob authenticates it anyway. An audit uses [`SealedBundle::decode`].
-    ///
-    /// # Errors
-    /// [`SealedError`] at the first thing that is wrong on the way, or where there is no such entry.
-    pub fn decode_entry(bytes: &[u8], index: u64, entry: u16) -> Result<Vec<StoredPart>, SealedError> {
-        let (mut reader, count) = begin(bytes, index)?;
-        if entry >= count {
-            let (offset, what) = (reader.offset(), "the bundle has no such entry");
-            return Err(SealedError { offset, entry: Some(entry), role: None, what });
-        }
-        for before in 0..entry {
-            skip_parts(&mut reader, before)?;
-        }
-        decode_parts(&mut reader, entry)
     }
 }
 
@@ -353,13 +345,6 @@ fn cut_short(reader: &Reader<'_>, entry: u16) -> SealedError {
     SealedError { offset: reader.offset(), entry: Some(entry), role: None, what }
 }
 
-fn skip_parts(reader: &mut Reader<'_>, entry: u16) -> Result<(), SealedError> {
-    for _ in 0..reader.u8().ok_or_else(|| cut_short(reader, entry))? {
-        PartFields::read(reader).ok_or_else(|| cut_short(reader, entry))?;
-    }
-    Ok(())
-}
-
 fn decode_parts(reader: &mut Reader<'_>, entry: u16) -> Result<Vec<StoredPart>, SealedError> {
     let count = reader.u8().ok_or_else(|| cut_short(reader, entry))?;
     let mut parts: Vec<StoredPart> = Vec::with_capacity(usize::from(count));
@@ -390,6 +375,3 @@ fn checksum_of(blob: &[u8]) -> [u8; PART_CHECKSUM_BYTES] {
     let digest: [u8; 32] = Sha256::digest(blob).into();
     digest.first_chunk().copied().unwrap_or_default()
 }
-
-#[cfg(test)]
-mod tests;
