@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::Fallible;
 use crate::load::{Outcome, Plan};
 use crate::peers::Peer;
-use crate::process::Size;
+use crate::process::{self, Size};
 use crate::stats::{figure, median, percentile_ms, ratio};
 use crate::table::Table;
 
@@ -45,22 +45,24 @@ pub(crate) struct Turn {
     server_cpu_us: f64,
     server_cpu_percent: f64,
     client_cpu_percent: f64,
+    foreign_cpu_percent: f64,
     answer_bytes: f64,
 }
 
 impl Turn {
-    fn new(outcome: &Outcome, disk: Option<Size>) -> Self {
+    fn new(outcome: &Outcome, disk: Option<Size>, written: u64) -> Self {
         let (all, counted) = (outcome.events_all, outcome.events);
         Self {
             events_per_s: outcome.events_per_s(),
             p50_ms: percentile_ms(&outcome.latencies_us, 500),
             p99_ms: percentile_ms(&outcome.latencies_us, 990),
             disk: disk.map(|size| (ratio(size.apparent, all), ratio(size.allocated, all))),
-            device_bytes: ratio(outcome.server.written_bytes, counted),
+            device_bytes: ratio(written, all),
             peak_mib: ratio(outcome.server.peak_bytes, 1 << 20),
             server_cpu_us: outcome.server.cpu_s * 1e6 / ratio(counted.max(1), 1),
             server_cpu_percent: outcome.server.cpu_s * 100.0 / outcome.seconds,
             client_cpu_percent: outcome.client_cpu_s * 100.0 / outcome.seconds,
+            foreign_cpu_percent: outcome.foreign_cpu_s * 100.0 / outcome.seconds,
             answer_bytes: ratio(outcome.answer_bytes, all),
         }
     }
@@ -99,7 +101,7 @@ pub(crate) fn run(peers: &[Box<dyn Peer>], cells: &[Cell], length: Length, dir: 
     let mut rows = Vec::new();
     for cell in cells {
         let batch = cell.batch;
-        let able = || peers.iter().filter(|peer| batch == 1 || peer.takes_batches());
+        let able = || peers.iter().filter(|peer| peer.takes(cell));
         let mut of_cell: Vec<Row> = able()
             .map(|peer| Row {
                 peer: peer.name(),
@@ -140,10 +142,12 @@ fn turn(peer: &dyn Peer, plan: &Plan, dir: &Path) -> Fallible<Turn> {
     }
     fs::create_dir_all(&own)?;
     let mut running = peer.start(&own, plan)?;
+    let written = process::device_bytes(&own);
     let outcome = running.load(plan)?;
     let disk = running.finish(&outcome)?;
+    let written = process::device_bytes(&own) - written;
     fs::remove_dir_all(&own)?;
-    Ok(Turn::new(&outcome, disk))
+    Ok(Turn::new(&outcome, disk, written))
 }
 
 /// The table of one cell or several.
@@ -158,7 +162,7 @@ pub(crate) fn table(rows: &[Row], event_bytes: f64) -> Table {
         "p50 ms",
         "p99 ms",
         "server CPU µs/event",
-        "CPU % server + client",
+        "CPU % server + client + others",
         "disk B/event (allocated)",
         "× JSON",
         "device B/event",
@@ -187,9 +191,10 @@ pub(crate) fn table(rows: &[Row], event_bytes: f64) -> Table {
             figure(row.median(|turn| turn.p99_ms)),
             figure(row.median(|turn| Some(turn.server_cpu_us))),
             format!(
-                "{} + {}",
+                "{} + {} + {}",
                 figure(row.median(|turn| Some(turn.server_cpu_percent))),
-                figure(row.median(|turn| Some(turn.client_cpu_percent)))
+                figure(row.median(|turn| Some(turn.client_cpu_percent))),
+                figure(row.median(|turn| Some(turn.foreign_cpu_percent)))
             ),
             match disk {
                 Some(_) => format!("{} ({})", figure(disk), figure(allocated)),

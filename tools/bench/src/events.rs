@@ -7,9 +7,11 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
+
+use crate::Fallible;
 
 /// Everything before the id. It stands first, so that it is at the same place in every event.
 const HEAD: &str = "{\"specversion\":\"1.0\",\"id\":\"";
@@ -19,6 +21,12 @@ pub(crate) const ID_BYTES: usize = 20;
 
 /// Bodies in the pool: more than there are subjects, 8 MiB in all.
 const POOL_EVENTS: u64 = 16_384;
+
+/// The source of every event.
+pub(crate) const SOURCE: &str = "bench.example/shop";
+
+/// The type of every event: the only one of the catalogue's that names a subject and an actor.
+pub(crate) const TYPE: &str = "data.accessed";
 
 /// What was done, as ten pairs of operation and purpose. The purpose is an indexed field.
 const ACTIONS: [(&str, &str); 10] = [
@@ -35,7 +43,6 @@ const ACTIONS: [(&str, &str); 10] = [
 ];
 
 /// The purpose of action `n`, for queries.
-#[expect(dead_code, reason = "query bench")]
 pub(crate) fn purpose(n: u64) -> &'static str {
     pick(&ACTIONS, n).1
 }
@@ -100,7 +107,7 @@ pub(crate) fn write(n: u64, id: &str, time_ms: u64, people: People) -> String {
         .unwrap_or(Timestamp::MAX)
         .strftime("%Y-%m-%dT%H:%M:%S.%3fZ");
     format!(
-        "{HEAD}{id}\",\"source\":\"bench.example/shop\",\"type\":\"data.accessed\",\"time\":\"{time}\",\
+        "{HEAD}{id}\",\"source\":\"{SOURCE}\",\"type\":\"{TYPE}\",\"time\":\"{time}\",\
          \"data\":{{\"subject\":\"{}\",\"actor\":\"{}\",\"actor_role\":\"support\",\
          \"operation\":\"{operation}\",\"purpose\":\"{purpose}\",\"categories\":[\"contact\",\"transaction\"],\
          \"store\":\"orders-eu-{}\",\"legal_basis\":\"contract\",\"authorised\":true,\
@@ -118,6 +125,7 @@ pub(crate) fn write(n: u64, id: &str, time_ms: u64, people: People) -> String {
 #[derive(Debug)]
 pub(crate) struct Pool {
     bodies: Vec<Vec<u8>>,
+    made_ms: u64,
     /// Eight digits that differ from run to run.
     run: u64,
     /// Parts of the id space that were given out.
@@ -134,12 +142,13 @@ impl Pool {
     /// Makes the bodies; their times lie in the last hour.
     fn new() -> Self {
         let now_ms = now_ms();
-        let body = |n| {
-            let time_ms = now_ms - 3_600_000 + n * 3_600_000 / POOL_EVENTS;
-            write(n, &"0".repeat(ID_BYTES), time_ms, PEOPLE).into_bytes()
-        };
+        let body = |n| write(n, &"0".repeat(ID_BYTES), time_ms(now_ms, n), PEOPLE).into_bytes();
         let bodies = (0..POOL_EVENTS).map(body).collect();
-        Self { bodies, run: spread(now_ms) >> 32, series: AtomicU64::new(0) }
+        Self { bodies, made_ms: now_ms, run: spread(now_ms) >> 32, series: AtomicU64::new(0) }
+    }
+
+    fn time_ms(&self, n: u64) -> u64 {
+        time_ms(self.made_ms, n)
     }
 
     /// Bytes of an event, on the average.
@@ -155,10 +164,41 @@ impl Pool {
     }
 }
 
+/// The time of the pool's event `n`: in the hour before it was made.
+fn time_ms(made_ms: u64, n: u64) -> u64 {
+    made_ms - 3_600_000 + n * 3_600_000 / POOL_EVENTS
+}
+
 /// Milliseconds since 1970.
 pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// An event as the columns of a table.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) at: SystemTime,
+    pub(crate) actor: String,
+    pub(crate) subject: String,
+    pub(crate) purpose: &'static str,
+    pub(crate) id: String,
+    pub(crate) body: String,
+}
+
+impl Row {
+    /// The columns of event `n`, which `body` says in JSON.
+    pub(crate) fn new(n: u64, id: String, time_ms: u64, people: People, body: String) -> Self {
+        let said = said(n, people);
+        Self {
+            at: UNIX_EPOCH + Duration::from_millis(time_ms),
+            actor: actor(said.actor),
+            subject: subject(said.subject),
+            purpose: purpose(said.action),
+            id,
+            body,
+        }
+    }
 }
 
 /// See [`Pool::series`].
@@ -183,6 +223,16 @@ impl Series {
         }
         self.next_id += 1;
         self.next_body = self.next_body.wrapping_add(1);
+    }
+
+    /// The next event as the columns of a table.
+    pub(crate) fn next_row(&mut self) -> Fallible<Row> {
+        let n = self.next_body % POOL_EVENTS;
+        let mut body = Vec::with_capacity(520);
+        self.write_next(&mut body);
+        let body = String::from_utf8(body)?;
+        let id = body.get(HEAD.len()..HEAD.len() + ID_BYTES).unwrap_or_default().to_owned();
+        Ok(Row::new(n, id, self.pool.time_ms(n), PEOPLE, body))
     }
 
     /// The next request's body: one event, or a JSON array of `batch`.

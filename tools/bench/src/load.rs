@@ -92,6 +92,8 @@ pub(crate) struct Outcome {
     pub(crate) server: Usage,
     /// Processor seconds of this process meanwhile.
     pub(crate) client_cpu_s: f64,
+    /// Processor seconds of the machine that neither accounts for.
+    pub(crate) foreign_cpu_s: f64,
 }
 
 /// The moments of a run, the same for all of its threads.
@@ -142,17 +144,17 @@ where
         let window = Window { begins, ends: begins + plan.measure };
         let _ = gate.window.set(window);
         wait_until(window.begins);
-        let (server, client) = (process::usage(server_pid), process::own_cpu_s());
+        let (server, client, all) =
+            (process::usage(server_pid), process::own_cpu_s(), process::machine_cpu_s());
         wait_until(window.ends);
         let (server_after, client_after) = (process::usage(server_pid), process::own_cpu_s());
+        let all_after = process::machine_cpu_s();
+        let (server_s, client_s) = (server_after.cpu_s - server.cpu_s, client_after - client);
         let mut sum = Outcome {
             seconds: plan.measure.as_secs_f64(),
-            client_cpu_s: client_after - client,
-            server: Usage {
-                cpu_s: server_after.cpu_s - server.cpu_s,
-                written_bytes: server_after.written_bytes.saturating_sub(server.written_bytes),
-                peak_bytes: server_after.peak_bytes,
-            },
+            client_cpu_s: client_s,
+            foreign_cpu_s: (all_after - all - server_s - client_s).max(0.0),
+            server: Usage { cpu_s: server_s, peak_bytes: server_after.peak_bytes },
             ..Outcome::default()
         };
         for thread in running {

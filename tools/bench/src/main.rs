@@ -40,6 +40,7 @@ use appends::{CELLS, Cell, Length};
 use peers::Peer;
 use peers::bare::{Bare, Reads};
 use peers::counterfoil::Counterfoil;
+use peers::postgres::{Body, Postgres};
 use peers::tessera::Tessera;
 
 /// A result whose error is a sentence for whoever runs the bench.
@@ -129,6 +130,10 @@ fn peers(common: &Common) -> Vec<Box<dyn Peer>> {
         Box::new(bare(Reads::Typed)),
         Box::new(bare(Reads::Value)),
         Box::new(Tessera { program: program("counterfoil-bench-tessera") }),
+        Box::new(Postgres { chained: false, body: Body::Jsonb }),
+        Box::new(Postgres { chained: true, body: Body::Jsonb }),
+        Box::new(Postgres { chained: false, body: Body::Text }),
+        Box::new(Postgres { chained: true, body: Body::Text }),
     ]
 }
 

@@ -50,7 +50,6 @@ impl Process {
         Ok((process, first.trim().to_owned()))
     }
 
-    #[expect(dead_code, reason = "the log bench is to come")]
     /// Starts a server that says nothing on standard output.
     pub(crate) fn spawn(command: &mut Command, log: &Path) -> Fallible<Self> {
         let stderr = fs::OpenOptions::new().create(true).append(true).open(log)?;
@@ -112,8 +111,6 @@ pub(crate) fn run(command: &mut Command) -> Fallible<String> {
 pub(crate) struct Usage {
     /// Seconds of processor time.
     pub(crate) cpu_s: f64,
-    /// Bytes it caused to be written to the device, as the kernel counts them for the process.
-    pub(crate) written_bytes: u64,
     /// Peak resident memory in bytes; the sum over the processes, so shared pages count repeatedly.
     pub(crate) peak_bytes: u64,
 }
@@ -127,16 +124,35 @@ pub(crate) fn usage(pid: u32) -> Usage {
         let fields = if one == pid { 4 } else { 2 };
         let ticks = stat_fields(&read("stat")).iter().skip(11).take(fields).copied().sum();
         sum.cpu_s += crate::stats::ratio(ticks, 1) / TICKS_PER_S;
-        sum.written_bytes += named(&read("io"), "write_bytes:");
         sum.peak_bytes += named(&read("status"), "VmHWM:") * 1024;
     }
     sum
+}
+
+/// Bytes that were written to the device under `path`, by anybody. The kernel's account of a process
+/// (`/proc/PID/io`) is of no use here: it counts the whole of a large folio for each page written again.
+pub(crate) fn device_bytes(path: &Path) -> u64 {
+    let Ok(found) = fs::metadata(path) else { return 0 };
+    let (major, minor) = (rustix::fs::major(found.dev()), rustix::fs::minor(found.dev()));
+    let stat = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).unwrap_or_default();
+    // The seventh field is sectors written, which are of 512 bytes whatever the device's are.
+    stat.split_whitespace().nth(6).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0) * 512
 }
 
 /// Processor seconds of this process alone.
 pub(crate) fn own_cpu_s() -> f64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     crate::stats::ratio(stat_fields(&stat).iter().skip(11).take(2).copied().sum(), 1) / TICKS_PER_S
+}
+
+/// Processor seconds that the whole machine has been busy or robbed of (steal), by everybody.
+pub(crate) fn machine_cpu_s() -> f64 {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let first = stat.lines().next().unwrap_or_default();
+    let ticks: Vec<u64> = first.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+    // user, nice, system, (idle, iowait,) irq, softirq, steal
+    let busy = ticks.iter().enumerate().filter(|(at, _)| matches!(at, 0..=2 | 5..=7)).map(|(_, n)| n);
+    crate::stats::ratio(busy.sum(), 1) / TICKS_PER_S
 }
 
 fn named(text: &str, name: &str) -> u64 {

@@ -8,6 +8,7 @@ use rustix::process::Signal;
 
 use super::{Peer, Running};
 use crate::Fallible;
+use crate::appends::Cell;
 use crate::load::{self, Outcome, Plan, Target};
 use crate::process::{self, Process, Size};
 
@@ -36,7 +37,7 @@ impl Peer for Bare {
         "parses the JSON, answers 40 bytes, stores nothing"
     }
 
-    fn takes_batches(&self) -> bool {
+    fn takes(&self, _: &Cell) -> bool {
         true
     }
 

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::{Peer, Running};
 use crate::Fallible;
+use crate::appends::Cell;
 use crate::http;
 use crate::load::{self, Outcome, Plan, Target};
 use crate::process::{self, Process, Size};
@@ -37,7 +38,7 @@ impl Peer for Counterfoil {
         "validated, sealed, chained, one flush per group; one event: receipt with proof and signed checkpoint"
     }
 
-    fn takes_batches(&self) -> bool {
+    fn takes(&self, _: &Cell) -> bool {
         true
     }
 

@@ -6,11 +6,13 @@
 
 pub(crate) mod bare;
 pub(crate) mod counterfoil;
+pub(crate) mod postgres;
 pub(crate) mod tessera;
 
 use std::path::Path;
 
 use crate::Fallible;
+use crate::appends::Cell;
 use crate::load::{Outcome, Plan};
 use crate::process::Size;
 
@@ -22,8 +24,8 @@ pub(crate) trait Peer {
     /// What it does before it answers.
     fn about(&self) -> &'static str;
 
-    /// Whether it takes several events in a request.
-    fn takes_batches(&self) -> bool;
+    /// Whether it is measured in this cell.
+    fn takes(&self, cell: &Cell) -> bool;
 
     /// Connections it is given where `wanted` are asked for.
     fn connections(&self, wanted: usize) -> usize {

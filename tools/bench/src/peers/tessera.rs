@@ -11,6 +11,7 @@ use rustix::process::Signal;
 
 use super::{Peer, Running};
 use crate::Fallible;
+use crate::appends::Cell;
 use crate::load::{self, Outcome, Plan, Target};
 use crate::process::{self, Process, Size};
 
@@ -41,8 +42,8 @@ impl Peer for Tessera {
          duplicates found, no validation but that it is JSON"
     }
 
-    fn takes_batches(&self) -> bool {
-        false
+    fn takes(&self, cell: &Cell) -> bool {
+        cell.batch == 1
     }
 
     fn start(&self, dir: &Path, plan: &Plan) -> Fallible<Box<dyn Running>> {
