@@ -160,7 +160,12 @@ impl Pool {
     /// A sequence of events for one connection, no id of which any other has.
     pub(crate) fn series(&'static self) -> Series {
         let number = self.series.fetch_add(1, Ordering::Relaxed);
-        Series { pool: self, next_id: number << 28, next_body: spread(number) }
+        Series {
+            pool: self,
+            next_id: number << 28,
+            next_body: spread(number),
+            next_question: number << 28,
+        }
     }
 }
 
@@ -207,6 +212,7 @@ pub(crate) struct Series {
     pool: &'static Pool,
     next_id: u64,
     next_body: u64,
+    next_question: u64,
 }
 
 impl Series {
@@ -233,6 +239,12 @@ impl Series {
         let body = String::from_utf8(body)?;
         let id = body.get(HEAD.len()..HEAD.len() + ID_BYTES).unwrap_or_default().to_owned();
         Ok(Row::new(n, id, self.pool.time_ms(n), PEOPLE, body))
+    }
+
+    /// A number that no other series gives, for asking instead of appending.
+    pub(crate) fn next_number(&mut self) -> u64 {
+        self.next_question += 1;
+        self.next_question
     }
 
     /// The next request's body: one event, or a JSON array of `batch`.

@@ -8,10 +8,11 @@
 //! is under way, and requests that were due and could not be started are counted.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt as _, Full};
@@ -38,12 +39,17 @@ const SAMPLES_PER_THREAD: usize = 4;
 /// Every so manieth answer of a thread is kept until there are enough.
 const SAMPLE_EVERY: u64 = 97;
 
+/// The path of the `n`th question.
+pub(crate) type Ask = Arc<dyn Fn(u64) -> String + Send + Sync>;
+
 /// Where requests go.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
+    /// What is asked instead of appending events to `uri`.
+    ask: Option<Ask>,
 }
 
 impl Target {
@@ -55,7 +61,24 @@ impl Target {
         for (name, value) in headers {
             map.insert(*name, HeaderValue::from_str(value)?);
         }
-        Ok(Self { address: host.parse()?, uri: path.parse()?, headers: map })
+        Ok(Self { address: host.parse()?, uri: path.parse()?, headers: map, ask: None })
+    }
+}
+
+impl Target {
+    /// A target that is sent questions.
+    pub(crate) fn asking(url: &str, ask: Ask, headers: &[(&'static str, String)]) -> Fallible<Self> {
+        Ok(Self { ask: Some(ask), ..Self::new(url, "/", headers)? })
+    }
+}
+
+impl fmt::Debug for Target {
+    /// Without the headers, one of which is a key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("address", &self.address)
+            .field("uri", &self.uri)
+            .finish_non_exhaustive()
     }
 }
 
@@ -219,7 +242,6 @@ pub(crate) fn run(plan: &Plan, target: &Target, server_pid: u32) -> Fallible<Out
 }
 
 /// What the connections of one thread share.
-#[derive(Debug)]
 struct Shared {
     plan: Plan,
     target: Target,
@@ -250,7 +272,8 @@ async fn thread(shared: Rc<Shared>, senders: Vec<SendRequest<Full<Bytes>>>) -> F
     Ok(seen)
 }
 
-async fn connect(target: &Target) -> Fallible<SendRequest<Full<Bytes>>> {
+/// A connection, driven by a task of the local set.
+pub(crate) async fn connect(target: &Target) -> Fallible<SendRequest<Full<Bytes>>> {
     let stream = TcpStream::connect(target.address).await?;
     stream.set_nodelay(true)?;
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -287,12 +310,15 @@ async fn drive(
 ) -> Fallible<()> {
     let batch = shared.plan.batch;
     while let Some(due) = shared.next_due().await {
-        let body = Bytes::from(series.body(batch));
+        let body = match &shared.target.ask {
+            Some(_) => Bytes::new(),
+            None => Bytes::from(series.body(batch)),
+        };
         let number = shared.answers.get();
         shared.answers.set(number + 1);
         let sample = number.is_multiple_of(SAMPLE_EVERY)
             && shared.seen.borrow().samples.len() < SAMPLES_PER_THREAD;
-        let request = shared.request(body.clone());
+        let request = shared.request(series.next_number(), body.clone())?;
         let mut answer = sender.send_request(request).await?;
         let status = answer.status();
         let (mut length, mut kept) = (0, Vec::new());
@@ -318,11 +344,15 @@ async fn drive(
 }
 
 impl Shared {
-    fn request(&self, body: Bytes) -> Request<Full<Bytes>> {
+    fn request(&self, number: u64, body: Bytes) -> Fallible<Request<Full<Bytes>>> {
         let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.target.uri.clone();
+        if let Some(ask) = &self.target.ask {
+            *request.uri_mut() = ask(number).parse()?;
+        } else {
+            *request.method_mut() = Method::POST;
+            *request.uri_mut() = self.target.uri.clone();
+        }
         *request.headers_mut() = self.target.headers.clone();
-        request
+        Ok(request)
     }
 }

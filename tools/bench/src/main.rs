@@ -18,11 +18,17 @@ macro_rules! say {
 }
 
 mod appends;
+mod bars;
 mod events;
+mod history;
 mod http;
 mod load;
+mod log;
+mod open;
 mod peers;
+mod physical;
 mod process;
+mod queries;
 mod stats;
 mod table;
 
@@ -37,6 +43,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use appends::{CELLS, Cell, Length};
+use bars::Results;
+use history::History;
 use peers::Peer;
 use peers::bare::{Bare, Reads};
 use peers::counterfoil::Counterfoil;
@@ -47,6 +55,9 @@ use peers::tessera::Tessera;
 pub(crate) type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Measure Counterfoil and its peers in one run.
+///
+/// Tables go to standard output as Markdown, progress to standard error. docs/performance.md says what is
+/// measured and how.
 #[derive(Debug, Parser)]
 #[command(name = "tools/bench/run")]
 struct Cli {
@@ -58,23 +69,41 @@ struct Cli {
 
 #[derive(Debug, Args)]
 struct Common {
-    /// Where servers keep their data while they run; made anew and removed.
+    /// Where servers keep their data while they run. Must be passable for the user `postgres`.
     #[arg(long, global = true, value_name = "DIR", default_value = "target/bench")]
     dir: PathBuf,
     /// Where the programs are that `tools/bench/run` built.
     #[arg(long, global = true, value_name = "DIR", default_value = "target/dist")]
     programs: PathBuf,
-    /// Put the tables between the markers of this page.
+    /// Tessera's `fsck`.
+    #[arg(long, global = true, value_name = "FILE", default_value = "target/tools/fsck")]
+    fsck: PathBuf,
+    /// Put the tables between the markers of this page, such as docs/performance.md.
     #[arg(long, global = true, value_name = "FILE")]
     write: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Part {
-    /// Durable appends by every peer, for developers: one round, two seconds each.
+    /// Appends by every peer, for developers: one round, two seconds a turn; the machine's limits; bars.
     Quick(AppendArgs),
-    /// Durable appends by every peer.
+    /// Durable appends by every peer, and the machine's limits.
     Appends(AppendArgs),
+    /// Latency of Counterfoil's appends at given rates.
+    Open(OpenArgs),
+    /// Disk, memory, start and verification of a long log.
+    Log(HistoryArgs),
+    /// Queries on a long history, beside a relational database's.
+    Queries(HistoryArgs),
+    /// What the machine itself can do.
+    Limits,
+    /// Everything, as docs/performance.md shows it.
+    All {
+        #[command(flatten)]
+        appends: AppendArgs,
+        #[command(flatten)]
+        history: HistoryArgs,
+    },
 }
 
 #[derive(Debug, Args, Clone)]
@@ -82,7 +111,7 @@ struct AppendArgs {
     /// Rounds; figures are their medians [default: 3, quick 1].
     #[arg(long)]
     rounds: Option<usize>,
-    /// Seconds that are measured in each turn [default: 6, quick 2].
+    /// Seconds that are measured in each turn [default: 5, quick 2].
     #[arg(long)]
     seconds: Option<f64>,
     /// Seconds of load before that [default: 2, quick 1].
@@ -94,6 +123,32 @@ struct AppendArgs {
     /// Only peers whose name holds one of these, such as `counterfoil,typed`.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     peers: Vec<String>,
+}
+
+#[derive(Debug, Args, Clone)]
+struct OpenArgs {
+    /// Requests a second.
+    #[arg(long, value_delimiter = ',', default_value = "1000,5000,10000,20000")]
+    rates: Vec<f64>,
+    /// Requests under way at most.
+    #[arg(long, default_value_t = 256)]
+    connections: usize,
+    /// Seconds that are measured at each rate.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+}
+
+#[derive(Debug, Args, Clone)]
+struct HistoryArgs {
+    /// Events of the history.
+    #[arg(long, default_value_t = 1_000_000)]
+    events: u64,
+    /// Different subjects in it.
+    #[arg(long, default_value_t = 200_000)]
+    subjects: u64,
+    /// Seconds that are measured of each query.
+    #[arg(long, default_value_t = 4.0)]
+    query_seconds: f64,
 }
 
 impl AppendArgs {
@@ -122,47 +177,162 @@ impl AppendArgs {
     }
 }
 
-fn peers(common: &Common) -> Vec<Box<dyn Peer>> {
-    let program = |name: &str| common.programs.join(name);
-    let bare = |reads| Bare { program: program("counterfoil-bench-bare"), reads };
-    vec![
-        Box::new(Counterfoil { program: program("counterfoil") }),
-        Box::new(bare(Reads::Typed)),
-        Box::new(bare(Reads::Value)),
-        Box::new(Tessera { program: program("counterfoil-bench-tessera") }),
-        Box::new(Postgres { chained: false, body: Body::Jsonb }),
-        Box::new(Postgres { chained: true, body: Body::Jsonb }),
-        Box::new(Postgres { chained: false, body: Body::Text }),
-        Box::new(Postgres { chained: true, body: Body::Text }),
-    ]
+/// A run under way.
+#[derive(Debug)]
+struct Bench<'a> {
+    common: &'a Common,
+    dir: PathBuf,
+    results: Results,
+    failed: usize,
 }
 
-fn appends(args: &AppendArgs, length: Length, common: &Common, dir: &Path) -> Fallible<()> {
-    let peers: Vec<_> = peers(common).into_iter().filter(|peer| args.wants(peer.name())).collect();
-    let rows = appends::run(&peers, &args.cells()?, length, dir);
-    let event_bytes = events::pool().event_bytes();
-    let mut text =
-        format!("Events of {event_bytes:.0} bytes of JSON.\n\n{}\n", appends::table(&rows, event_bytes));
-    for peer in &peers {
-        let _ = writeln!(text, "* {}: {}.", peer.name(), peer.about());
+impl Bench<'_> {
+    fn program(&self, name: &str) -> PathBuf {
+        self.common.programs.join(name)
     }
-    publish(common, "appends", &text)?;
-    let failed = rows.iter().filter(|row| row.turns.len() < length.rounds).count();
-    if failed > 0 { Err(format!("{failed} rows lack rounds that failed").into()) } else { Ok(()) }
-}
 
-/// Prints a part and puts it into the page where one was named.
-fn publish(common: &Common, name: &str, text: &str) -> Fallible<()> {
-    writeln!(std::io::stdout(), "{text}")?;
-    common.write.as_ref().map_or(Ok(()), |page| table::put(page, name, text))
+    /// All peers that are installed here; what is missing is said.
+    fn peers(&self) -> Vec<Box<dyn Peer>> {
+        let bare = |reads| Bare { program: self.program("counterfoil-bench-bare"), reads };
+        let mut peers: Vec<Box<dyn Peer>> = vec![
+            Box::new(Counterfoil { program: self.program("counterfoil") }),
+            Box::new(bare(Reads::Typed)),
+            Box::new(bare(Reads::Value)),
+        ];
+        let tessera = Tessera { program: self.program("counterfoil-bench-tessera") };
+        if tessera.program.exists() {
+            peers.push(Box::new(tessera));
+        } else {
+            say!("Tessera is not measured: Go did not build its server.");
+        }
+        if Path::new(peers::postgres::PROGRAMS).exists() {
+            for body in [Body::Jsonb, Body::Text] {
+                peers.extend(
+                    [false, true].map(|chained| Box::new(Postgres { chained, body }) as Box<dyn Peer>),
+                );
+            }
+        } else {
+            say!("PostgreSQL is not measured: there is no {}.", peers::postgres::PROGRAMS);
+        }
+        peers
+    }
+
+    /// An empty directory of this run.
+    fn fresh(&self, name: &str) -> Fallible<PathBuf> {
+        let dir = self.dir.join(name);
+        if dir.exists() {
+            fs::remove_dir_all(&dir)?;
+        }
+        fs::create_dir_all(&dir)?;
+        Ok(dir)
+    }
+
+    /// Prints a part and puts it into the page where one was named.
+    fn publish(&self, name: &str, text: &str) -> Fallible<()> {
+        writeln!(std::io::stdout(), "## {name}\n\n{text}")?;
+        self.common.write.as_ref().map_or(Ok(()), |page| table::put(page, name, text))
+    }
+
+    fn machine(&self) -> Fallible<()> {
+        self.publish("machine", &physical::machine(&self.dir))
+    }
+
+    fn limits(&mut self, measure: Duration) -> Fallible<()> {
+        let found = physical::run(&self.dir, measure)?;
+        self.publish("limits", &found.table().to_string())?;
+        self.results.physical = Some(found);
+        Ok(())
+    }
+
+    fn appends(&mut self, args: &AppendArgs, length: Length) -> Fallible<()> {
+        let peers: Vec<_> = self.peers().into_iter().filter(|peer| args.wants(peer.name())).collect();
+        let rows = appends::run(&peers, &args.cells()?, length, &self.dir);
+        let event_bytes = events::pool().event_bytes();
+        let mut text = format!(
+            "Events of {event_bytes:.0} bytes of JSON; medians of {} rounds of {:.0} s.\n\n{}\n",
+            length.rounds,
+            length.measure.as_secs_f64(),
+            appends::table(&rows, event_bytes)
+        );
+        for peer in &peers {
+            let _ = writeln!(text, "* {}: {}.", peer.name(), peer.about());
+        }
+        self.failed += rows.iter().filter(|row| row.turns.len() < length.rounds).count();
+        self.results.rows = rows;
+        self.publish("appends", &text)
+    }
+
+    fn open(&self, args: &OpenArgs) -> Fallible<()> {
+        let peer = Counterfoil { program: self.program("counterfoil") };
+        let measure = Duration::from_secs_f64(args.seconds);
+        let table = open::run(&peer, &args.rates, args.connections, measure, &self.dir)?;
+        self.publish("open", &table.to_string())
+    }
+
+    fn log(&mut self, args: &HistoryArgs) -> Fallible<()> {
+        let programs = log::Programs {
+            counterfoil: self.program("counterfoil"),
+            tessera: self.program("counterfoil-bench-tessera"),
+            fsck: self.common.fsck.clone(),
+        };
+        let dir = self.fresh("history")?;
+        let report = log::run(&programs, History::new(args.events, args.subjects), &dir)?;
+        fs::remove_dir_all(&dir)?;
+        self.publish("log", &report.text())?;
+        self.results.log = Some(report);
+        Ok(())
+    }
+
+    fn queries(&mut self, args: &HistoryArgs) -> Fallible<()> {
+        let dir = self.fresh("queries")?;
+        let measure = Duration::from_secs_f64(args.query_seconds);
+        let history = History::new(args.events, args.subjects);
+        let found = queries::run(&self.program("counterfoil"), history, measure, &dir)?;
+        fs::remove_dir_all(&dir)?;
+        self.publish("queries", &format!("{} events.\n\n{}", args.events, queries::table(&found)))?;
+        self.results.queries = found;
+        Ok(())
+    }
+
+    fn bars(&self) -> Fallible<()> {
+        self.publish("bars", &self.results.table().to_string())
+    }
 }
 
 fn run(cli: &Cli) -> Fallible<()> {
     fs::create_dir_all(&cli.common.dir)?;
     let dir = cli.common.dir.canonicalize()?;
+    let mut bench = Bench { common: &cli.common, dir, results: Results::default(), failed: 0 };
+    bench.machine()?;
     match &cli.part {
-        Part::Quick(args) => appends(args, args.length(1, 2.0, 1.0), &cli.common, &dir),
-        Part::Appends(args) => appends(args, args.length(3, 6.0, 2.0), &cli.common, &dir),
+        Part::Quick(args) => {
+            bench.limits(Duration::from_secs(1))?;
+            bench.appends(args, args.length(1, 2.0, 1.0))?;
+            bench.bars()?;
+        }
+        Part::Appends(args) => {
+            bench.limits(Duration::from_secs(4))?;
+            bench.appends(args, args.length(3, 5.0, 2.0))?;
+            bench.bars()?;
+        }
+        Part::Open(args) => bench.open(args)?,
+        Part::Log(args) => bench.log(args)?,
+        Part::Queries(args) => bench.queries(args)?,
+        Part::Limits => bench.limits(Duration::from_secs(4))?,
+        Part::All { appends, history } => {
+            bench.limits(Duration::from_secs(4))?;
+            bench.appends(appends, appends.length(3, 5.0, 2.0))?;
+            let rates = vec![1_000.0, 5_000.0, 10_000.0, 20_000.0];
+            bench.open(&OpenArgs { rates, connections: 256, seconds: 5.0 })?;
+            bench.log(history)?;
+            bench.queries(history)?;
+            bench.bars()?;
+        }
+    }
+    if bench.failed > 0 {
+        Err(format!("{} rows lack rounds that failed", bench.failed).into())
+    } else {
+        Ok(())
     }
 }
 

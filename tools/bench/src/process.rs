@@ -60,7 +60,6 @@ impl Process {
         self.0.id()
     }
 
-    #[expect(dead_code, reason = "the log bench is to come")]
     /// Kills it at once, as a power cut would.
     pub(crate) fn kill(mut self) -> Fallible<()> {
         self.0.kill()?;

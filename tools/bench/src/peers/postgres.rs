@@ -1,4 +1,4 @@
-//! PostgreSQL: an audit table, plain and hash-chained.
+//! `PostgreSQL`: an audit table, plain and hash-chained.
 //!
 //! In scope: a cluster of its own in the run's directory, its settings, the two tables, inserts over
 //! prepared statements. Out of scope: queries, which `queries.rs` asks. Invariants: `fsync`,
