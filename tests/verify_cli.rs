@@ -251,6 +251,41 @@ fn the_readers_keys_recompute_index_keys() {
 }
 
 #[test]
+fn the_log_alone_is_verified_where_asked_and_what_was_left_out_is_said() {
+    let filled = filled();
+    let copy = tempfile::tempdir().unwrap();
+    copy_tree(&filled.data(), copy.path());
+    let (key, data) = (filled.key(), text(copy.path()));
+    let flip = |file: &str| {
+        let path = copy.path().join("ledgers/main").join(file);
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+    };
+    let alone = ["verify", &data, "--log-only", "--key", &key];
+    let said = expect(0, &alone);
+    for left_out in ["parts", "journal", "leftovers"] {
+        let line = said.lines().find(|line| line.contains(&format!(" {left_out} "))).unwrap();
+        assert!(line.trim_start().starts_with("not checked"), "{line}");
+    }
+    assert!(!said.contains("content"), "{said}");
+    flip("sealed/000");
+    expect(0, &alone);
+    expect(3, &["verify", &data, "--key", &key]);
+    flip("sealed/000");
+    for file in ["tile/0/000", "tile/entries/000"] {
+        flip(file);
+        assert!(expect(3, &alone).contains(file));
+        flip(file);
+    }
+    let receipt = first_receipt(filled);
+    expect(2, &["verify", &text(receipt.path()), "--log-only", "--key", &key]);
+    let reader = text(&copy.path().join("ledgers/main/reader.key"));
+    expect(2, &["verify", &data, "--log-only", "--key", &key, "--reader-key", &reader]);
+}
+
+#[test]
 fn without_the_vaults_root_key_parts_are_withheld() {
     let filled = filled();
     let copy = tempfile::tempdir().unwrap();

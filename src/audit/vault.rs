@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::event::facet::Role;
@@ -25,7 +26,7 @@ const KEYS_KEPT: usize = 32_768;
 
 /// What an owner's slot holds.
 enum Owner {
-    Key(Box<DataKey>),
+    Key(Rc<DataKey>),
     Destroyed,
     Unknown,
 }
@@ -37,12 +38,12 @@ pub(super) struct Vault {
     root_dir: PathBuf,
     ledger: LedgerId,
     tree: RefCell<KeyReader>,
-    own: DataKey,
+    own: Rc<DataKey>,
     inbox: InboxKey,
     /// Persons whose secrets are in journal frames.
     journalled: HashMap<SlotNumber, PersonSecret>,
     journal_is_whole: bool,
-    keys: RefCell<HashMap<SlotNumber, DataKey>>,
+    keys: RefCell<HashMap<SlotNumber, Rc<DataKey>>>,
     /// The first thing that could not be read.
     error: RefCell<Option<VaultError>>,
 }
@@ -110,7 +111,7 @@ impl Vault {
             root_dir,
             ledger,
             tree: RefCell::new(tree),
-            own: open_key,
+            own: Rc::new(open_key),
             inbox,
             journalled: HashMap::new(),
             journal_is_whole: false,
@@ -170,16 +171,19 @@ impl Vault {
                 other => return Ok(other),
             }
         }
-        if keys.is_empty() {
-            return Ok(Owner::Key(Box::new(self.own.clone())));
+        match keys.as_slice() {
+            [] => Ok(Owner::Key(Rc::clone(&self.own))),
+            [one] => Ok(Owner::Key(Rc::clone(one))),
+            many => {
+                let many: Vec<&DataKey> = many.iter().map(|key| &**key).collect();
+                Ok(DataKey::combine(&many).map_or(Owner::Unknown, |key| Owner::Key(Rc::new(key))))
+            }
         }
-        let keys: Vec<&DataKey> = keys.iter().map(|key| &**key).collect();
-        Ok(DataKey::combine(&keys).map_or(Owner::Unknown, |key| Owner::Key(Box::new(key))))
     }
 
     fn owner(&self, number: SlotNumber) -> Result<Owner, String> {
         if let Some(key) = self.keys.borrow().get(&number) {
-            return Ok(Owner::Key(Box::new(key.clone())));
+            return Ok(Owner::Key(Rc::clone(key)));
         }
         let secret = match self.journalled.get(&number) {
             Some(secret) => secret.clone(),
@@ -191,13 +195,13 @@ impl Vault {
                 None => return Ok(Owner::Unknown),
             },
         };
-        let key = secret.data_key();
+        let key = Rc::new(secret.data_key());
         let mut keys = self.keys.borrow_mut();
         if keys.len() >= KEYS_KEPT {
             keys.clear();
         }
-        keys.insert(number, key.clone());
-        Ok(Owner::Key(Box::new(key)))
+        keys.insert(number, Rc::clone(&key));
+        Ok(Owner::Key(key))
     }
 
     fn slot(&self, number: SlotNumber) -> Result<Option<Slot>, String> {

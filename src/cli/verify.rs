@@ -65,6 +65,10 @@ pub(crate) struct VerifyArgs {
     /// The entry that a `.tlog-proof` is about.
     #[arg(long, value_name = "FILE")]
     entry: Option<PathBuf>,
+    /// Of a directory, check the log alone: signature, tiles, entries and their chain. Sealed parts,
+    /// journal and files of other sizes are left out, and the report says so.
+    #[arg(long)]
+    log_only: bool,
     /// Ask a server for the receipt of every event, to check its parts: one request per event.
     #[arg(long)]
     parts: bool,
@@ -83,12 +87,18 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<u8, Failure> {
         None => None,
     };
     let reader = args.reader_key.as_deref().map(Reader::open).transpose()?;
-    let given = Given { key: &key, since: since.as_deref(), reader: reader.as_ref() };
+    let given = Given { key: &key, since: since.as_deref(), reader: reader.as_ref(), log_only: args.log_only };
     let is_url = args.target.starts_with("http://") || args.target.starts_with("https://");
     if args.parts && !is_url {
-        return Err(Failure::usage("--parts is for servers; a directory's parts are always read"));
+        return Err(Failure::usage("--parts is for servers; a directory's parts are read unless --log-only says otherwise"));
     }
     let path = Path::new(&args.target);
+    if args.log_only && (is_url || !path.is_dir()) {
+        return Err(Failure::usage("--log-only is for directories; of a server only the log is read"));
+    }
+    if args.log_only && args.reader_key.is_some() {
+        return Err(Failure::usage("--reader-key needs the parts, which --log-only leaves out"));
+    }
     if is_url || (args.target != "-" && !path.exists() && args.target.contains(':')) {
         mistakes::check_url(&args.target)?;
     }
