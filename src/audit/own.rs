@@ -224,7 +224,8 @@ impl Auditor {
         self.wait_for_publication(ledger);
         running.enter(1);
         let reader = Reader::open(&KeyFiles::of(&self.data, ledger.name()).reader)?;
-        let given = Given { key: ledger.verifier(), since: None, reader: Some(&reader), log_only: false };
+        let given =
+            Given { key: ledger.verifier(), since: None, reader: Some(&reader), log_only: false };
         let place = Place::of_ledger(&self.data, ledger.name());
         let mut pacing = Pace::new(self);
         let mut report = verify(&place, &given, &mut |progress| {

@@ -87,10 +87,13 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<u8, Failure> {
         None => None,
     };
     let reader = args.reader_key.as_deref().map(Reader::open).transpose()?;
-    let given = Given { key: &key, since: since.as_deref(), reader: reader.as_ref(), log_only: args.log_only };
+    let given =
+        Given { key: &key, since: since.as_deref(), reader: reader.as_ref(), log_only: args.log_only };
     let is_url = args.target.starts_with("http://") || args.target.starts_with("https://");
     if args.parts && !is_url {
-        return Err(Failure::usage("--parts is for servers; a directory's parts are read unless --log-only says otherwise"));
+        return Err(Failure::usage(
+            "--parts is for servers; a directory's parts are read unless --log-only says otherwise",
+        ));
     }
     let path = Path::new(&args.target);
     if args.log_only && (is_url || !path.is_dir()) {

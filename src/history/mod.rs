@@ -25,7 +25,11 @@ pub const PAGE_EVENTS_MAX: usize = 1_000;
 /// Events in a page that does not say how many it wants.
 pub const PAGE_EVENTS_DEFAULT: usize = 100;
 
-/// Candidates opened for one page at most. Filters that the index does not hold (text, occurred
-/// time) open candidates one by one at about 20 µs each, so a page takes 0.2 s at most; the cursor
-/// goes on from there.
+/// Candidates opened for one page at most. Filters that the index does not hold (text, and the occurred
+/// time of the newest entries) open candidates one by one at about 20 µs each, so a page takes 0.2 s at
+/// most; the cursor goes on from there.
 pub const PAGE_CANDIDATES_MAX: usize = 10_000;
+
+/// Candidates passed over for one answer at most, unopened, since they are known to have happened at
+/// another time: at up to 1 µs each 0.2 s.
+pub const PASSED_OVER_MAX: usize = 200_000;

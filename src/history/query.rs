@@ -8,18 +8,17 @@
 use crate::config::SKEW_MS_MAX;
 use crate::event::entry::{EntryBody, EventBody};
 use crate::event::facet::{Facet, Namespace};
-use crate::event::json::{Object, Value};
+use crate::event::json::Object;
 use crate::event::keys::{self, Period};
 use crate::event::parts::PersonRef;
-use crate::event::time;
 use crate::index::{IndexError, Intersection, Union, Values};
-use crate::ledger::{Access, DecodedEntry, LedgerError, Snapshot, StoredEvent};
+use crate::ledger::{Access, DecodedEntry, LedgerError, Passing, Snapshot, Span, StoredEvent};
 use crate::log::hash::Hash;
 use crate::prove::receipt::PartContent;
 
 use super::cursor::{Cursor, CursorError};
 use super::gaps::{self, Gap};
-use super::{PAGE_CANDIDATES_MAX, PAGE_EVENTS_MAX};
+use super::{PAGE_CANDIDATES_MAX, PAGE_EVENTS_MAX, PASSED_OVER_MAX};
 
 /// One condition on an indexed facet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,6 +125,9 @@ pub(super) struct Scan<'a> {
     pub(super) last: u64,
     sought: Vec<Sought>,
     candidates: Candidates,
+    /// Bounds on the occurred clock, where there are any.
+    span: Option<Span>,
+    passed_over: usize,
 }
 
 impl<'a> Scan<'a> {
@@ -145,13 +147,33 @@ impl<'a> Scan<'a> {
         let Some(last) = high.checked_sub(1).filter(|last| *last >= low) else { return Ok(None) };
         let sought = sought(snapshot, query, low, last)?;
         let candidates = candidates(snapshot, &sought)?;
-        Ok(Some(Self { snapshot, query, low, last, sought, candidates }))
+        let span = query.span();
+        Ok(Some(Self { snapshot, query, low, last, sought, candidates, span, passed_over: 0 }))
     }
 
-    /// The first candidate at or beyond `from` in the query's direction.
+    /// The first candidate at or beyond `from` in the query's direction. Those that are known to have
+    /// happened outside the query's time are passed over unopened, until the scan [is spent](Self::is_spent).
     pub(super) fn candidate(&mut self, from: u64) -> Result<Option<u64>, HistoryError> {
-        let found = self.candidates.next(self.query.order, from)?;
-        Ok(found.filter(|index| (self.low..=self.last).contains(index)))
+        let upwards = self.query.order == Order::Ascending;
+        let mut at = from;
+        loop {
+            let found = self.candidates.next(self.query.order, at)?;
+            let Some(index) = found.filter(|index| (self.low..=self.last).contains(index)) else {
+                return Ok(None);
+            };
+            let Some(span) = self.span.filter(|_| !self.is_spent()) else { return Ok(Some(index)) };
+            at = match self.snapshot.passing(index, span, upwards)? {
+                Passing::Stay => return Ok(Some(index)),
+                Passing::Next(next) => next,
+                Passing::Start => return Ok(None),
+            };
+            self.passed_over += 1;
+        }
+    }
+
+    /// Whether as many candidates were passed over as one answer may.
+    pub(super) fn is_spent(&self) -> bool {
+        self.passed_over >= PASSED_OVER_MAX
     }
 
     /// The decoded entry at `index`, where it is an event that meets the indexed conditions.
@@ -175,8 +197,8 @@ impl<'a> Scan<'a> {
         let Some(decoded) = self.decoded(index)? else { return Ok(None) };
         let stored = self.snapshot.opened(index, decoded, self.query.access)?;
         let merged = stored.merged();
-        let occurred_us = occurred_us(&merged, stored.time_us);
-        if !self.query.holds_occurred(occurred_us) || !text_matches(self.query, &stored) {
+        if !self.query.holds_occurred(stored.occurred_us(&merged)) || !text_matches(self.query, &stored)
+        {
             return Ok(None);
         }
         Ok(Some((stored, merged)))
@@ -209,6 +231,14 @@ impl Query {
         );
         let digest = crate::log::hash::sha256(described.as_bytes());
         digest.as_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+    }
+
+    /// The time bounds on the occurred clock; none where there are none.
+    fn span(&self) -> Option<Span> {
+        let is_bounded = self.from_us.is_some() || self.to_us.is_some();
+        let bounds = (self.from_us.unwrap_or(0), self.to_us.unwrap_or(u64::MAX));
+        (is_bounded && self.clock == Clock::Occurred)
+            .then_some(Span { from_us: bounds.0, to_us: bounds.1 })
     }
 
     /// Whether the time bounds on the occurred clock hold for an event of that time.
@@ -265,7 +295,7 @@ pub fn run(ledger: &Snapshot, query: &Query) -> Result<Page, HistoryError> {
     let mut opened = 0_usize;
     while let Some(from) = at {
         let Some(index) = scan.candidate(from)? else { break };
-        if page.events.len() >= limit || opened >= PAGE_CANDIDATES_MAX {
+        if page.events.len() >= limit || opened >= PAGE_CANDIDATES_MAX || scan.is_spent() {
             page.next = Some(Cursor { size: page.size, next: index, fingerprint });
             break;
         }
@@ -351,12 +381,6 @@ fn candidates(snapshot: &Snapshot, sought: &[Sought]) -> Result<Candidates, Ledg
         unions.push(Union::new(lists.collect::<Result<Vec<_>, _>>()?));
     }
     Ok(Candidates::Indexed(Intersection::new(unions)))
-}
-
-/// When an event says it happened, or when it was recorded where it does not say.
-pub(super) fn occurred_us(event: &Object, recorded_us: u64) -> u64 {
-    let stated = event.get("time").and_then(Value::as_str).and_then(time::unix_us);
-    stated.and_then(|at| u64::try_from(at).ok()).unwrap_or(recorded_us)
 }
 
 pub(super) fn text_matches(query: &Query, stored: &StoredEvent) -> bool {

@@ -22,7 +22,7 @@ use crate::log::hash::Hash;
 
 use super::calendar::Bucket;
 use super::cursor::Cursor;
-use super::query::{Clock, HistoryError, Order, Query, Scan, occurred_us, text_matches, view};
+use super::query::{Clock, HistoryError, Order, Query, Scan, text_matches, view};
 
 /// Facets that events are grouped by at once.
 pub const FACETS_GROUPED_MAX: usize = 2;
@@ -114,7 +114,7 @@ pub fn summarise(
         let mut at = query.cursor.map_or(scan.low, |cursor| cursor.next);
         let (mut read, mut opened) = (0, 0);
         while let Some(index) = scan.candidate(at)? {
-            if read >= ENTRIES_READ_MAX || opened >= EVENTS_OPENED_MAX {
+            if read >= ENTRIES_READ_MAX || opened >= EVENTS_OPENED_MAX || scan.is_spent() {
                 next = Some(Cursor { size: snapshot.size().0, next: index, fingerprint });
                 break;
             }
@@ -152,7 +152,7 @@ impl Counting<'_> {
             let searched = scan.query.text.is_some();
             let access = if searched { scan.query.access } else { Access::Masked };
             let Some(stored) = scan.snapshot.event(index, access)? else { return Ok(true) };
-            let occurred_us = occurred_us(&stored.merged(), recorded_us);
+            let occurred_us = stored.occurred_us(&stored.merged());
             if !scan.query.holds_occurred(occurred_us) || !text_matches(scan.query, &stored) {
                 return Ok(true);
             }

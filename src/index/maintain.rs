@@ -77,7 +77,7 @@ pub struct Maintained {
 }
 
 impl Index {
-    fn db(&self) -> Result<Arc<Database>, IndexError> {
+    pub(super) fn db(&self) -> Result<Arc<Database>, IndexError> {
         self.state().db.clone().ok_or(IndexError::Closed)
     }
 

@@ -17,6 +17,7 @@
 //! One thread calls [`Index::add`] and [`Index::advance`] (the commit), one calls [`Index::flush`] and
 //! [`Index::maintain`] (the fold); any number read.
 
+mod aside;
 mod block;
 mod bloom;
 mod cursor;

@@ -60,6 +60,8 @@ pub(crate) struct Prepared {
     pub(crate) parts: Vec<PreparedPart>,
     pub(crate) producer: u32,
     pub(crate) sequence: Option<u64>,
+    /// When the event says it happened, in Unix microseconds.
+    pub(crate) occurred_us: Option<u64>,
     /// Log size up to which the idempotency look-up has been made.
     pub(crate) looked_up_to: u64,
 }
@@ -94,7 +96,8 @@ pub(crate) fn admit(
     if let Some(index) = shared.find_event(&event_key)? {
         return Ok(Admitted::Known { index, split: Box::new(split) });
     }
-    let (prepared, salts) = prepare(shared, &split, event_key, producer, looked_up_to)?;
+    let (mut prepared, salts) = prepare(shared, &split, event_key, producer, looked_up_to)?;
+    prepared.occurred_us = event.time_us.and_then(|at| u64::try_from(at).ok());
     Ok(Admitted::New(Box::new(prepared), Box::new(InTheClear { split, salts })))
 }
 
@@ -167,6 +170,7 @@ fn prepare(
         parts,
         producer,
         sequence: split.sequence,
+        occurred_us: None,
         looked_up_to,
     };
     Ok((prepared, salts))

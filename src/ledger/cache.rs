@@ -34,18 +34,18 @@ const WHOLE_BYTES_MAX: u64 = 1 << 20;
 /// Two generations of one kind of thing: what is used moves to the young one, and when that is full
 /// the old one goes.
 #[derive(Debug)]
-struct Generations<K, T: ?Sized> {
+pub(super) struct Generations<K, T: ?Sized> {
     young: HashMap<K, Arc<T>>,
     old: HashMap<K, Arc<T>>,
     each_max: usize,
 }
 
 impl<K: HashKey + Eq + Copy, T: ?Sized> Generations<K, T> {
-    fn new(each_max: usize) -> Self {
+    pub(super) fn new(each_max: usize) -> Self {
         Self { young: HashMap::new(), old: HashMap::new(), each_max }
     }
 
-    fn get(&mut self, key: K) -> Option<Arc<T>> {
+    pub(super) fn get(&mut self, key: K) -> Option<Arc<T>> {
         if let Some(found) = self.young.get(&key) {
             return Some(Arc::clone(found));
         }
@@ -59,7 +59,7 @@ impl<K: HashKey + Eq + Copy, T: ?Sized> Generations<K, T> {
         self.old.remove(&key);
     }
 
-    fn insert(&mut self, key: K, value: Arc<T>) {
+    pub(super) fn insert(&mut self, key: K, value: Arc<T>) {
         if self.young.len() >= self.each_max {
             self.old = std::mem::take(&mut self.young);
         }

@@ -24,6 +24,7 @@ use crate::vault::{OwnerMask, Slot, SlotNumber};
 use super::Shared;
 use super::error::{AppendError, LedgerError};
 use super::sequencer::{Item, Message, Outcome, Submission};
+use super::snapshot::Snapshot;
 use super::state::FoldState;
 use super::tail::Record;
 
@@ -54,6 +55,11 @@ pub(crate) const REGISTRATION_PERSONS_MAX: usize = 1_000;
 /// Milliseconds between registration entries while persons wait.
 const REGISTRATION_INTERVAL_MS: u64 = 10_000;
 
+/// Bundles whose times are looked for in one go, and of those the ones whose events may be opened for
+/// them: 64 bundles are about 130 ms.
+const TIMES_LOOKED_FOR: u64 = 1_024;
+const TIMES_RESTORED: usize = 64;
+
 /// Mask keys made together: the slots of one key tree node.
 const MASK_KEYS_MADE_AT_ONCE: u64 = 64;
 
@@ -75,6 +81,8 @@ pub(crate) struct Fold {
     registered_through: u64,
     /// Sealed partial bundle of the newest publication that no durable round covers.
     sealed_partial: Option<String>,
+    /// The first bundle whose times may not be kept aside yet.
+    times_from: u64,
     given_at_round: u64,
     last_publish_us: u64,
     last_round_us: u64,
@@ -112,6 +120,7 @@ impl Fold {
             registration: None,
             registered_through: start.registered_through,
             sealed_partial: None,
+            times_from: 0,
             given_at_round: 0,
             last_publish_us: 0,
             last_round_us: now_us,
@@ -154,6 +163,7 @@ impl Fold {
         if elapsed_ms(self.last_publish_us) >= self.shared.options.publish_interval_ms {
             self.publish()?;
             self.last_publish_us = now_us;
+            self.restore_times()?;
         }
         let grown = self.shared.size().saturating_sub(self.durable);
         let given = self.shared.journaled_bytes.load(Ordering::SeqCst);
@@ -183,6 +193,7 @@ impl Fold {
             let records = self.shared.tail_range(self.folded, self.folded + TILE_WIDTH);
             let bundle = self.folded / TILE_WIDTH;
             self.write_bundle(bundle, &records)?;
+            self.shared.keep_times(bundle, &records)?;
             let id = BundleId { index: bundle, width: 256 };
             self.finished.extend([id.path(), sealed_path(id)]);
             self.fold_tile(0, bundle, records.iter().map(|record| record.leaf))?;
@@ -316,6 +327,22 @@ impl Fold {
             self.shared.remove_partials(&path)?;
         }
         self.shared.trim_journal(self.durable)
+    }
+
+    /// Keeps times aside that were lost with the index or in a crash, a bounded piece at a time.
+    fn restore_times(&mut self) -> Result<(), LedgerError> {
+        let full = self.folded / TILE_WIDTH;
+        let end = full.min(self.times_from.saturating_add(TIMES_LOOKED_FOR));
+        if self.times_from >= end {
+            return Ok(());
+        }
+        let snapshot = Snapshot::new(Arc::clone(&self.shared));
+        let mut restored = 0;
+        while self.times_from < end && restored < TIMES_RESTORED {
+            restored += usize::from(snapshot.restore_times(self.times_from)?);
+            self.times_from += 1;
+        }
+        Ok(())
     }
 
     fn index_run(&self, rows_min: u64) -> Result<(), LedgerError> {

@@ -35,6 +35,7 @@ pub mod stats;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod times;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,6 +53,8 @@ pub use shared::OnFatal;
 pub use snapshot::{Access, DecodedEntry, Snapshot, StoredEvent};
 pub(crate) use start::anchor_file;
 pub use start::{OnWarning, Surroundings};
+pub(crate) use times::Passing;
+pub use times::Span;
 
 use crate::event::catalogue::Catalogue;
 use crate::event::custom::{CustomError, CustomType};

@@ -170,7 +170,8 @@ impl Files<'_> {
             );
         }
         let leaf = leaf_hash(&entry);
-        Ok((Record { entry, leaf, time_us: decoded.time_us, parts }, decoded.body))
+        let record = Record { entry, leaf, time_us: decoded.time_us, occurred_us: None, parts };
+        Ok((record, decoded.body))
     }
 
     /// Reads the ledger back from its fold and its journal.

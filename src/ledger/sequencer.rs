@@ -312,10 +312,12 @@ impl Sequencer {
 
     fn append(&mut self, item: Item, now_us: u64, group: &mut Group) -> Result<(), LedgerError> {
         let index = LogIndex(self.size);
+        let mut occurred_us = Some(now_us);
         let (body, parts, owners, event_key) = match item {
             Item::System(body) => (body, Vec::new(), Vec::new(), None),
             Item::Event(event) => {
                 let key = event.event_key;
+                occurred_us = event.occurred_us.or(occurred_us);
                 let (body, parts, owners) = self.position(*event, now_us, group)?;
                 (body, parts, owners, Some(key))
             }
@@ -331,7 +333,7 @@ impl Sequencer {
             blob: part.blob.clone(),
         });
         group.frame.records.push(JournalRecord { entry: bytes.clone(), sealed: sealed.collect() });
-        group.records.push(Arc::new(Record { entry: bytes, leaf, time_us: now_us, parts }));
+        group.records.push(Arc::new(Record { entry: bytes, leaf, time_us: now_us, occurred_us, parts }));
         if let Some(key) = event_key {
             self.recent.insert(key, self.size);
         }

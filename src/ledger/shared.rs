@@ -25,7 +25,7 @@ use crate::log::note::{SigningKey, VerifierKey};
 use crate::log::tile::TileId;
 use crate::store::Storage;
 use crate::store::journal::Journal;
-use crate::vault::{DataKey, InboxKey, KeyTree};
+use crate::vault::{AsideKey, DataKey, InboxKey, KeyTree};
 
 use super::cache::FileCache;
 use super::error::LedgerError;
@@ -34,6 +34,7 @@ use super::sequencer::Message;
 use super::start::anchor_file;
 use super::stats::Stats;
 use super::tail::Tail;
+use super::times::TimesCache;
 use super::{LedgerOptions, Secrets};
 
 /// Conflicts remembered, 8 bytes each, so that one client's repeats leave one entry.
@@ -74,6 +75,9 @@ pub(crate) struct Shared {
     pub(crate) settings: AtomicU64,
     pub(crate) tail: RwLock<Tail>,
     pub(crate) files: FileCache,
+    pub(crate) times: TimesCache,
+    /// Seals what is kept aside in the index.
+    pub(crate) aside_key: AsideKey,
     pub(crate) sender: SyncSender<Message>,
     /// Signed note of the newest published checkpoint.
     pub(crate) published: ArcSwap<String>,

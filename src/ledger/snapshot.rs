@@ -25,6 +25,7 @@ use super::error::LedgerError;
 use super::nodes::LedgerNodes;
 use super::persons::Person;
 use super::tail::SealedBlob;
+use super::times::stated_us;
 
 /// A view of the first `size` entries.
 #[derive(Debug, Clone)]
@@ -73,6 +74,14 @@ impl StoredEvent {
             _ => None,
         });
         parts::merge(open).unwrap_or_default()
+    }
+}
+
+impl StoredEvent {
+    /// When it happened, in Unix microseconds: as `event`, its open parts, states, or when it was recorded.
+    #[must_use]
+    pub fn occurred_us(&self, event: &Object) -> u64 {
+        stated_us(event).unwrap_or(self.time_us)
     }
 }
 

@@ -23,7 +23,7 @@ use crate::log::merkle;
 use crate::log::note::{SigningKey, VerifierKey};
 use crate::store::Storage;
 use crate::store::journal::Journal;
-use crate::vault::{InboxKey, KeyTree, PersonSecret, Slot, SlotNumber, WrappedPerson};
+use crate::vault::{AsideKey, InboxKey, KeyTree, PersonSecret, Slot, SlotNumber, WrappedPerson};
 
 use super::cache::FileCache;
 use super::error::LedgerError;
@@ -36,6 +36,7 @@ use super::sequencer::{Message, Sequencer, WAITING_SUBMISSIONS_MAX, index_terms}
 use super::shared::{Macs, OnFatal, Shared};
 use super::stats::Stats;
 use super::tail::Tail;
+use super::times::TimesCache;
 use super::{JOURNAL_DIR, Ledger, LedgerOptions, settings};
 
 /// Entries whose index rows are added in one call when the index is caught up.
@@ -248,6 +249,8 @@ fn share(
         settings: AtomicU64::new(read.settings.unwrap_or(0)),
         tail: RwLock::new(read.tail),
         files: FileCache::default(),
+        times: TimesCache::default(),
+        aside_key: AsideKey::new(&open_key, read.id),
         sender,
         published: ArcSwap::from_pointee(String::new()),
         signed: Mutex::new((0, Arc::from(""))),

@@ -35,6 +35,8 @@ pub(crate) struct Record {
     pub(crate) leaf: Hash,
     /// Ledger time in Unix microseconds.
     pub(crate) time_us: u64,
+    /// When the event happened, in Unix microseconds; none where it was not admitted just now.
+    pub(crate) occurred_us: Option<u64>,
     /// Sealed parts in ascending role; empty for system entries.
     pub(crate) parts: Vec<SealedBlob>,
 }

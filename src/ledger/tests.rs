@@ -507,3 +507,92 @@ fn an_event_read_alone_is_whole_or_its_file_is_named_as_damaged() {
     assert_eq!(read(300).unwrap(), other);
     ledger.close().unwrap();
 }
+
+/// An event that says it happened at second `second` of a day, or says nothing.
+fn event_at(id: u64, second: Option<u64>) -> Event {
+    let at = second.map_or(String::new(), |second| {
+        let (hours, rest) = (second / 3600, second % 3600);
+        format!(r#""at":"2025-06-01T{hours:02}:{:02}:{:02}Z","#, rest / 60, rest % 60)
+    });
+    let text = format!(
+        r#"{{"id":"t{id}","org":"acme","producer":"crm","type":"data.deleted",{at}
+        "subject":"s","holder":"self","complete":true,"method":"automatic"}}"#
+    );
+    from_value(parse(text.as_bytes(), &JsonLimits::default()).unwrap()).unwrap()
+}
+
+/// Holds what a search passes over against every event opened, upwards and downwards.
+fn check_passing(ledger: &Ledger, span: Span) -> usize {
+    let snapshot = ledger.snapshot();
+    let is_inside = |index: u64| {
+        let found = snapshot.event(index, Access::Personal).unwrap().unwrap();
+        let at_us = found.occurred_us(&found.merged());
+        span.from_us <= at_us && at_us < span.to_us
+    };
+    let inside: Vec<bool> = (0..snapshot.size().0).map(is_inside).collect();
+    let within = |from: u64, to: u64| {
+        let (from, to) = (usize::try_from(from).unwrap(), usize::try_from(to).unwrap());
+        inside[from.min(inside.len())..to.min(inside.len())].iter().any(|found| *found)
+    };
+    let mut passed = 0;
+    for index in 0..snapshot.size().0 {
+        match snapshot.passing(index, span, true).unwrap() {
+            Passing::Stay => {}
+            Passing::Next(next) => {
+                assert!(next > index && !within(index, next), "{index} up to {next}");
+                passed += 1;
+            }
+            Passing::Start => panic!("no start upwards"),
+        }
+        match snapshot.passing(index, span, false).unwrap() {
+            Passing::Stay => {}
+            Passing::Next(next) => assert!(next < index && !within(next + 1, index + 1), "{index}"),
+            Passing::Start => assert!(!within(0, index + 1), "{index} down to the start"),
+        }
+    }
+    passed
+}
+
+#[test]
+fn a_search_passes_over_other_times_and_never_over_its_own() {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let bench = Bench::new(storage);
+    let mut random = Random(11);
+    let ledger = bench.open().unwrap();
+    for first in (0..1_100).step_by(100) {
+        // In order at first, then at random, now and then without a time.
+        let events = (first..first + 100).map(|n| {
+            let second = if n < 600 { n * 60 } else { random.below(86_400) };
+            event_at(n, (n % 50 != 7).then_some(second))
+        });
+        assert!(append(&ledger, events.collect()).iter().all(Result::is_ok));
+    }
+    let day = 1_748_736_000_000_000_u64; // 2025-06-01T00:00:00Z
+    let spans = [(0, 86_400), (3_600, 7_200), (20_000, 20_001), (90_000, 99_000)];
+    let spans =
+        spans.map(|(from, to)| Span { from_us: day + from * 1_000_000, to_us: day + to * 1_000_000 });
+    let check = |ledger: &Ledger, full: bool| {
+        for span in spans {
+            let passed = check_passing(ledger, span);
+            assert!(!full || passed > 0, "nothing was passed over in {span:?}");
+        }
+        check_passing(ledger, spans[3])
+    };
+    ledger.close().unwrap();
+    drop(ledger);
+    let ledger = bench.open().unwrap();
+    assert!(check(&ledger, true) >= 900, "all of four bundles that state a time");
+    ledger.close().unwrap();
+    drop(ledger);
+    // Without the index nothing is known until the fold has opened the events again.
+    std::fs::remove_dir_all(bench.index.path().join("index")).unwrap();
+    let ledger = bench.open().unwrap();
+    // The fold does so after it published, which each append makes it do.
+    let restored = (0..10_000).any(|n| {
+        append(&ledger, vec![event_at(1_000_000 + n, None)]);
+        check_passing(&ledger, spans[3]) >= 900
+    });
+    assert!(restored, "times were not kept aside again");
+    check(&ledger, true);
+    ledger.close().unwrap();
+}

@@ -8,14 +8,17 @@
 //! another writer has on its way; opening it for reading changes nothing.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::durable::{Durable, Readers, When, parent};
 use super::memory::len_u64;
 use super::{AppendFile, Operation, Storage, StoreError, TEMPORARY_DIR, check_dir, check_path};
+
+/// A buffer of more bytes is made only when the file is known to hold as many.
+const UNCHECKED_BYTES_MAX: usize = 1 << 20;
 
 /// A [`Storage`] whose files are files under one directory.
 ///
@@ -132,16 +135,24 @@ impl Storage for DiskStorage {
     fn read_range(&self, path: &str, offset: u64, len: usize) -> Result<Vec<u8>, StoreError> {
         check_path(Operation::Read, path)?;
         let failure = |error: io::Error| StoreError::from_io(Operation::Read, path, &error);
-        let mut file = File::open(self.root.join(path)).map_err(failure)?;
-        let found = file.metadata().map_err(failure)?.len();
+        let file = File::open(self.root.join(path)).map_err(failure)?;
         let end = offset.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
-        // Checked before the buffer is made, so that a wrong length cannot take all memory.
-        if end > found {
-            return Err(StoreError::too_short(Operation::Read, path, end, found));
+        let too_short = |found| StoreError::too_short(Operation::Read, path, end, found);
+        // Checked before the buffer is made, so that a wrong length cannot take all memory. Reading no bytes
+        // would not find the end.
+        if len == 0 || len > UNCHECKED_BYTES_MAX {
+            let found = file.metadata().map_err(failure)?.len();
+            if end > found {
+                return Err(too_short(found));
+            }
         }
         let mut bytes = vec![0; len];
-        file.seek(SeekFrom::Start(offset)).map_err(failure)?;
-        file.read_exact(&mut bytes).map_err(failure)?;
+        match file.read_exact_at(&mut bytes, offset) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(too_short(file.metadata().map_err(failure)?.len()));
+            }
+            other => other.map_err(failure)?,
+        }
         Ok(bytes)
     }
 

@@ -9,6 +9,7 @@
 //! that its owner alone can read.
 
 mod aead;
+pub mod aside;
 mod cache;
 mod change;
 pub mod custody;
@@ -25,6 +26,7 @@ pub mod secret_file;
 pub mod signer;
 pub mod slot;
 
+pub use aside::AsideKey;
 pub use custody::{CustodyError, FileCustody, RootCustody, RootKey, RootKeys};
 pub use error::VaultError;
 pub use inbox::{InboxKey, WrapError, WrappedPerson};
