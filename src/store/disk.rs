@@ -148,7 +148,13 @@ impl Storage for DiskStorage {
         }
         let mut bytes = vec![0; len];
         match file.read_exact_at(&mut bytes, offset) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            // An offset beyond 2^63 is refused as no offset at all.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput
+                ) =>
+            {
                 return Err(too_short(file.metadata().map_err(failure)?.len()));
             }
             other => other.map_err(failure)?,
