@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::Fallible;
 use crate::load::{Outcome, Plan};
 use crate::peers::Peer;
+use crate::physical;
 use crate::process::{self, Size};
 use crate::stats::{figure, median, percentile_ms, ratio};
 use crate::table::Table;
@@ -96,9 +97,15 @@ pub(crate) struct Length {
     pub(crate) measure: Duration,
 }
 
-/// Measures `peers` in `cells`.
-pub(crate) fn run(peers: &[Box<dyn Peer>], cells: &[Cell], length: Length, dir: &Path) -> Vec<Row> {
-    let mut rows = Vec::new();
+/// Measures `peers` in `cells`. With it comes the median flush of the disk, in milliseconds, measured in
+/// each round of the cell with one connection, whose latency it bounds.
+pub(crate) fn run(
+    peers: &[Box<dyn Peer>],
+    cells: &[Cell],
+    length: Length,
+    dir: &Path,
+) -> Fallible<(Vec<Row>, Option<f64>)> {
+    let (mut rows, mut syncs_ms) = (Vec::new(), Vec::new());
     for cell in cells {
         let batch = cell.batch;
         let able = || peers.iter().filter(|peer| peer.takes(cell));
@@ -111,6 +118,9 @@ pub(crate) fn run(peers: &[Box<dyn Peer>], cells: &[Cell], length: Length, dir: 
             })
             .collect();
         for round in 1..=length.rounds {
+            if cell.connections == 1 {
+                syncs_ms.extend(physical::sync_p50_ms(dir)?);
+            }
             for (peer, row) in able().zip(&mut of_cell) {
                 let plan = Plan {
                     connections: row.connections,
@@ -131,7 +141,7 @@ pub(crate) fn run(peers: &[Box<dyn Peer>], cells: &[Cell], length: Length, dir: 
         }
         rows.extend(of_cell);
     }
-    rows
+    Ok((rows, median(syncs_ms)))
 }
 
 /// Starts a peer, loads it, checks it, ends it and removes what it left.

@@ -5,7 +5,6 @@
 
 use crate::appends::Row;
 use crate::log::LogReport;
-use crate::physical::Physical;
 use crate::queries::{self, Asked};
 use crate::stats::{figure, median};
 use crate::table::Table;
@@ -14,7 +13,8 @@ use crate::table::Table;
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     pub(crate) rows: Vec<Row>,
-    pub(crate) physical: Option<Physical>,
+    /// Median flush in the minutes of the turns with one connection.
+    pub(crate) sync_ms: Option<f64>,
     pub(crate) log: Option<LogReport>,
     pub(crate) queries: Vec<Asked>,
 }
@@ -44,7 +44,7 @@ impl Results {
     /// The bars.
     pub(crate) fn table(&self) -> Table {
         use Bound::{AtLeast, AtMost};
-        let sync_ms = self.physical.as_ref().and_then(|physical| physical.sync_p50_ms);
+        let sync_ms = self.sync_ms;
         let alone_ms = self.ours("singles-1").and_then(|row| row.median(|turn| turn.p50_ms));
         let log = self.log.as_ref();
         let (ours, fsck) = log.map_or((None, None), LogReport::verified_per_s);

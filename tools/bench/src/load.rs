@@ -131,6 +131,7 @@ pub(crate) struct Window {
 pub(crate) struct Gate {
     arrived: AtomicUsize,
     window: OnceLock<Window>,
+    looked: OnceLock<()>,
 }
 
 impl Gate {
@@ -141,6 +142,16 @@ impl Gate {
             if let Some(window) = self.window.get() {
                 return *window;
             }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Gate {
+    /// Waits until the server has been looked at for the last time. A server with a process for each
+    /// connection must still have them then.
+    pub(crate) fn hold(&self) {
+        while self.looked.get().is_none() {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -172,6 +183,7 @@ where
         wait_until(window.ends);
         let (server_after, client_after) = (process::usage(server_pid), process::own_cpu_s());
         let all_after = process::machine_cpu_s();
+        let _ = gate.looked.set(());
         let (server_s, client_s) = (server_after.cpu_s - server.cpu_s, client_after - client);
         let mut sum = Outcome {
             seconds: plan.measure.as_secs_f64(),

@@ -2,7 +2,7 @@
 //!
 //! In scope: the command line; which parts run in which order; where results go. Out of scope: building
 //! what is measured, which `tools/bench/run` does. Invariants: nothing here is linked into the product;
-//! answers are checked while they are timed, so that no wrong answer counts as a fast one.
+//! answers are checked, so that no wrong answer counts as a fast one.
 
 #![allow(
     clippy::disallowed_methods,
@@ -237,16 +237,15 @@ impl Bench<'_> {
         self.publish("machine", &physical::machine(&self.dir))
     }
 
-    fn limits(&mut self, measure: Duration) -> Fallible<()> {
+    fn limits(&self, measure: Duration) -> Fallible<()> {
         let found = physical::run(&self.dir, measure)?;
-        self.publish("limits", &found.table().to_string())?;
-        self.results.physical = Some(found);
-        Ok(())
+        self.publish("limits", &found.table().to_string())
     }
 
     fn appends(&mut self, args: &AppendArgs, length: Length) -> Fallible<()> {
         let peers: Vec<_> = self.peers().into_iter().filter(|peer| args.wants(peer.name())).collect();
-        let rows = appends::run(&peers, &args.cells()?, length, &self.dir);
+        let (rows, sync_ms) = appends::run(&peers, &args.cells()?, length, &self.dir)?;
+        self.results.sync_ms = sync_ms;
         let event_bytes = events::pool().event_bytes();
         let mut text = format!(
             "Events of {event_bytes:.0} bytes of JSON; medians of {} rounds of {:.0} s.\n\n{}\n",

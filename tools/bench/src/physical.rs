@@ -19,14 +19,14 @@ use crate::table::Table;
 /// What was found.
 #[derive(Debug)]
 pub(crate) struct Physical {
-    pub(crate) sync_p50_ms: Option<f64>,
+    sync_p50_ms: Option<f64>,
     sync_p99_ms: Option<f64>,
     syncs_per_s: f64,
     hash_mb_per_s: f64,
 }
 
-/// Measures each for `measure`.
-pub(crate) fn run(dir: &Path, measure: Duration) -> Fallible<Physical> {
+/// Appends 4 KiB and flushes for so long; how long each took, in microseconds, sorted.
+fn syncs(dir: &Path, measure: Duration) -> Fallible<Vec<u32>> {
     let path = dir.join("appended");
     let mut file = File::create(&path)?;
     let block = [0x5a_u8; 4096];
@@ -38,9 +38,20 @@ pub(crate) fn run(dir: &Path, measure: Duration) -> Fallible<Physical> {
         file.sync_data()?;
         took_us.push(micros(begun.elapsed()));
     }
-    let syncs_per_s = ratio(took_us.len() as u64, 1) / from.elapsed().as_secs_f64();
     fs::remove_file(&path)?;
     took_us.sort_unstable();
+    Ok(took_us)
+}
+
+/// The median of one second of flushes, in milliseconds: what a turn of one connection is held against.
+pub(crate) fn sync_p50_ms(dir: &Path) -> Fallible<Option<f64>> {
+    Ok(percentile_ms(&syncs(dir, Duration::from_secs(1))?, 500))
+}
+
+/// Measures each for `measure`.
+pub(crate) fn run(dir: &Path, measure: Duration) -> Fallible<Physical> {
+    let took_us = syncs(dir, measure)?;
+    let syncs_per_s = ratio(took_us.len() as u64, 1) / measure.as_secs_f64();
     let block = [0x5a_u8; 16_384];
     let (mut hashed_bytes, from) = (0, Instant::now());
     while from.elapsed() < measure {

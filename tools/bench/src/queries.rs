@@ -269,12 +269,13 @@ async fn thread(
     for n in 0..connections {
         let client = cluster.connect().await?;
         let statement = client.prepare(&question.sql()).await?;
-        ready.push((client, statement, series + 10_000 * n as u64));
+        ready.push((Rc::new(client), statement, series + 10_000 * n as u64));
     }
     let window = gate.pass();
     let seen = Rc::new(RefCell::new(Outcome::default()));
     let mut all = JoinSet::new();
-    for (client, statement, first) in ready {
+    for (client, statement, first) in &ready {
+        let (client, statement, first) = (Rc::clone(client), statement.clone(), *first);
         let seen = Rc::clone(&seen);
         all.spawn_local(async move {
             drive(question, first, history, &client, &statement, window, &seen).await
@@ -283,6 +284,7 @@ async fn thread(
     while let Some(end) = all.join_next().await {
         end??;
     }
+    gate.hold();
     Ok(seen.take())
 }
 

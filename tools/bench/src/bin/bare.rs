@@ -2,7 +2,7 @@
 //!
 //! In scope: `POST /value` reads into a tree of values, `POST /typed` into a struct of all the event's
 //! fields that borrows from the body, `POST /typed-batch` and `POST /value-batch` arrays of them. It answers
-//! a short 201, some 40 bytes where a receipt has 2,000 and more: it is a ceiling, not a ledger. Out of
+//! a short 201, 28 bytes where a receipt has 3,400: it is a ceiling, not a ledger. Out of
 //! scope: storage of any kind. Invariant: a body that does not parse is answered 400, so that no run
 //! measures refusals.
 

@@ -34,7 +34,7 @@ impl Peer for Bare {
     }
 
     fn about(&self) -> &'static str {
-        "parses the JSON, answers 40 bytes, stores nothing"
+        "parses the JSON, answers 28 bytes, stores nothing"
     }
 
     fn takes(&self, _: &Cell) -> bool {

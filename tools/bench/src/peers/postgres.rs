@@ -283,17 +283,19 @@ async fn thread(
     for _ in 0..connections {
         let client = cluster.connect().await?;
         let statement = client.prepare(insert).await?;
-        ready.push((client, statement));
+        ready.push((Rc::new(client), statement));
     }
     let window = gate.pass();
     let mut all = JoinSet::new();
-    for (client, statement) in ready {
+    for (client, statement) in &ready {
+        let (client, statement) = (Rc::clone(client), statement.clone());
         let (series, seen) = (events::pool().series(), Rc::clone(&seen));
         all.spawn_local(async move { drive(&client, &statement, series, batch, window, &seen).await });
     }
     while let Some(end) = all.join_next().await {
         end??;
     }
+    gate.hold();
     Ok(seen.take())
 }
 
