@@ -76,7 +76,7 @@ pub(super) fn utf16_cmp(a: &str, b: &str) -> Ordering {
 pub(super) fn write_string(s: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = s.as_bytes();
-    while let Some(at) = rest.iter().position(|&b| matches!(b, b'"' | b'\\' | 0..=0x1F)) {
+    while let Some(at) = first_to_escape(rest) {
         let (plain, from) = rest.split_at_checked(at).unwrap_or((rest, &[]));
         out.extend_from_slice(plain);
         let Some((&special, after)) = from.split_first() else { break };
@@ -85,6 +85,27 @@ pub(super) fn write_string(s: &str, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(rest);
     out.push(b'"');
+}
+
+/// Where the first byte is that no JSON string holds as it is: a quote, a backslash or a control character.
+///
+/// Eight bytes at a time: in `v - 0x01…01 & !v`, the top bit of the lowest byte that was zero is set and none
+/// below it, and likewise for bytes less than 0x20.
+pub(crate) fn first_to_escape(text: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+    const TOP_BITS: u64 = u64::from_ne_bytes([0x80; 8]);
+    let below = |v: u64, limit: u64| v.wrapping_sub(ONES.wrapping_mul(limit)) & !v & TOP_BITS;
+    let equal = |v: u64, byte: u8| below(v ^ u64::from_ne_bytes([byte; 8]), 1);
+    let (blocks, rest) = text.as_chunks::<8>();
+    for (block, at) in blocks.iter().zip((0..).step_by(8)) {
+        let v = u64::from_le_bytes(*block);
+        let found = below(v, 0x20) | equal(v, b'"') | equal(v, b'\\');
+        if found != 0 {
+            return Some(at + usize::try_from(found.trailing_zeros() / 8).unwrap_or(0));
+        }
+    }
+    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1F);
+    rest.iter().position(is_special).map(|at| text.len() - rest.len() + at)
 }
 
 fn write_escape(byte: u8, out: &mut Vec<u8>) {
@@ -159,6 +180,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_first_to_escape_is_found_wherever_it_stands(text: Vec<u8>, plain in 0_usize..40) {
+            let mut text = text;
+            text.splice(0..0, std::iter::repeat_n(b' ', plain));
+            let expected = text.iter().position(|b| *b < 0x20 || *b == b'"' || *b == b'\\');
+            prop_assert_eq!(first_to_escape(&text), expected);
+        }
+
         #[test]
         fn order_is_that_of_utf16(a in "[a\u{e9}\u{d7ff}\u{e000}-\u{ffff}\u{10000}\u{10ffff}]{0,4}",
                                   b in "[a\u{e9}\u{d7ff}\u{e000}-\u{ffff}\u{10000}\u{10ffff}]{0,4}") {

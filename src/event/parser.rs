@@ -10,6 +10,7 @@
 //! content (a key twice, an integer too large, too deep …) the text still parses, so a batch goes on to its
 //! next item: see [`Items`].
 
+use super::canonical::first_to_escape;
 use super::json::{JsonError, JsonErrorKind, JsonLimits, Object, Value};
 use super::number;
 
@@ -297,7 +298,7 @@ impl<'a> Parser<'a> {
     /// The characters up to the next quote or backslash, where reading stops.
     fn run(&mut self) -> Parsed<&'a str> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let special = rest.iter().position(|&b| matches!(b, b'"' | b'\\' | 0..=0x1F));
+        let special = first_to_escape(rest);
         let from = self.at;
         self.at += special.unwrap_or(rest.len());
         match self.peek() {

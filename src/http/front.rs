@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -120,18 +120,29 @@ impl Front {
     }
 }
 
-/// The layer around every route.
+/// The one layer around every route.
 pub(crate) async fn front(
     State(server): State<Arc<Server>>,
-    mut request: Request,
+    matched: Option<MatchedPath>,
+    request: Request,
     next: Next,
 ) -> Response {
+    let began_us = server.clock.monotonic_us();
+    let method = request.method().clone();
+    let response = pass(&server, request, next).await;
+    let duration_us = server.clock.monotonic_us().saturating_sub(began_us);
+    let route = matched.as_ref().map(MatchedPath::as_str);
+    server.stats.answered(&method, route, &response, duration_us);
+    response
+}
+
+async fn pass(server: &Server, mut request: Request, next: Next) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
     let public = is_public(request.uri().path());
     let allowed = origin.filter(|origin| public || server.front.may_call(origin));
     let preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let caller = match server.front.admit(&server, &mut request) {
+    let caller = match server.front.admit(server, &mut request) {
         Ok(caller) => caller,
         Err(problem) => return share(problem.into_response(), allowed.as_ref(), public),
     };

@@ -161,12 +161,13 @@ impl Limits {
 
     /// Counts a request.
     pub(crate) fn request(&self, caller: Caller) -> Result<(), Problem> {
-        let now_ns = self.now_ns();
-        let (rate, mut tables) = match caller {
-            Caller::Key(_) => (self.requests, self.tables()),
-            Caller::Address(_) => (self.public, self.tables()),
+        let rate = match caller {
+            Caller::Key(_) => self.requests,
+            Caller::Address(_) => self.public,
         };
         let Some(rate) = rate else { return Ok(()) };
+        let now_ns = self.now_ns();
+        let mut tables = self.tables();
         let bucket = match caller {
             Caller::Key(number) => tables.requests.entry(number),
             Caller::Address(address) => tables.public.entry(address),
@@ -205,6 +206,13 @@ impl Limits {
     /// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers) for a caller; none
     /// where nothing limits it.
     pub(crate) fn headers(&self, caller: Caller) -> Option<(HeaderValue, HeaderValue)> {
+        let is_limited = match caller {
+            Caller::Key(_) => self.requests.is_some() || self.events.is_some(),
+            Caller::Address(_) => self.public.is_some(),
+        };
+        if !is_limited {
+            return None;
+        }
         let now_ns = self.now_ns();
         let (mut policy, mut state) = (String::new(), String::new());
         let mut add = |name: &str, rate: Option<Rate>, bucket: FullAtNs| {

@@ -153,7 +153,6 @@ fn api() -> OpenApiRouter<Arc<Server>> {
 
 /// The routes of a server.
 pub fn router(server: Arc<Server>) -> Router {
-    let measure = axum::middleware::from_fn_with_state(Arc::clone(&server), stats::measure);
     Router::from(api())
         .fallback(|| async {
             Problem::new(problem::NOT_FOUND, "there is no such path; the API begins at /v1")
@@ -163,6 +162,5 @@ pub fn router(server: Arc<Server>) -> Router {
             Problem::new(problem::METHOD_NOT_ALLOWED, "this path is not for that method").into_response()
         })
         .layer(middleware::from_fn_with_state(Arc::clone(&server), front::front))
-        .layer(measure)
         .with_state(server)
 }

@@ -8,16 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
-use axum::middleware::Next;
 use axum::response::Response;
 
 use crate::clock::Clock;
 use crate::ledger::stats::{DURATION_BOUNDS_US, Histogram};
 
+use super::document;
 use super::problem::{self, ProblemType};
-use super::{Server, document};
 
 /// What requests that are no operation of the contract are counted as.
 const OTHER: &str = "other";
@@ -145,7 +143,14 @@ impl ServerStats {
         known.chain([(OTHER, OTHER, &self.other)])
     }
 
-    fn answered(&self, method: &Method, route: Option<&str>, response: &Response, duration_us: u64) {
+    /// Counts a request, with the time to the head of its answer.
+    pub(crate) fn answered(
+        &self,
+        method: &Method,
+        route: Option<&str>,
+        response: &Response,
+        duration_us: u64,
+    ) {
         if let Some(kind) = response.extensions().get::<ProblemType>() {
             let counts = problem::TYPES.iter().zip(&self.problems);
             for (_, count) in counts.filter(|(each, _)| *each == kind) {
@@ -185,20 +190,4 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// Counts every request, with the time to the head of its answer.
-pub(crate) async fn measure(
-    State(server): State<Arc<Server>>,
-    matched: Option<MatchedPath>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let began_us = server.clock.monotonic_us();
-    let method = request.method().clone();
-    let response = next.run(request).await;
-    let duration_us = server.clock.monotonic_us().saturating_sub(began_us);
-    let route = matched.as_ref().map(MatchedPath::as_str);
-    server.stats.answered(&method, route, &response, duration_us);
-    response
 }

@@ -15,28 +15,26 @@ use crate::event::parts::{self, FacetSource, SplitEvent};
 use crate::log::hash::Hash;
 use crate::vault::DataKey;
 
-use zeroize::Zeroizing;
-
 use super::Shared;
 use super::error::{AppendError, LedgerError};
 use super::persons::Person;
 
-/// An index key that waits for its period: the person's facet secret and the key as of `period`.
+/// An index key that waits for its period: whose, and the key as of `period`.
 #[derive(Debug)]
 pub(crate) struct PersonKey {
     pub(crate) facet: Facet,
-    secret: Zeroizing<[u8; 32]>,
+    person: Arc<Person>,
     period: Period,
     key: Hash,
 }
 
 impl PersonKey {
-    /// The key in `period`; computed again only where the month turned since admission.
+    /// The key in `period`; looked up again only where the month turned since admission.
     pub(crate) fn at(&self, shared: &Shared, period: Period) -> Hash {
         if period == self.period {
             return self.key;
         }
-        keys::person_facet_key(&self.secret, shared.id, period)
+        self.person.facet_key(self.facet, shared.id, period)
     }
 }
 
@@ -155,9 +153,9 @@ fn prepare(
                 open_keys.push((term.facet, key));
             }
             FacetSource::Person(at) => {
-                let secret = owner(&persons, *at)?.facet_secret(term.facet);
-                let key = keys::person_facet_key(&secret, shared.id, period);
-                person_keys.push(PersonKey { facet: term.facet, secret, period, key });
+                let person = Arc::clone(owner(&persons, *at)?);
+                let key = person.facet_key(term.facet, shared.id, period);
+                person_keys.push(PersonKey { facet: term.facet, person, period, key });
             }
         }
     }

@@ -21,12 +21,12 @@ use crate::log::hash::{Hash, LogIndex, leaf_hash};
 use crate::prove::receipt::{Compared, KeyOpening, Openings, PartContent, PartOpening};
 
 use super::admit::{self, Admitted, InTheClear, Prepared};
+use super::commit::{Committed, Outcome};
 use super::error::{AppendError, LedgerError};
-use super::sequencer::{
-    Committed, GROUP_BYTES_MAX, Item, Message, Outcome, Submission, WAITING_SUBMISSIONS_MAX,
-};
+use super::intake::{Item, Submission, WAITING_SUBMISSIONS_MAX};
+use super::sequencer::GROUP_BYTES_MAX;
 use super::snapshot::{Access, StoredEvent};
-use super::{Ledger, Snapshot};
+use super::{Ledger, Shared, Snapshot};
 
 /// Times a request is looked up again because another took one of its ids in between. Each further
 /// turn needs yet another request with the same id at the same moment.
@@ -201,7 +201,8 @@ impl Ledger {
             });
             let (reply, _) = oneshot::channel();
             let items = vec![Item::System(body)];
-            self.shared.send(Message::Append(Submission { items, with_proof: false, reply }));
+            let submission = Submission { items, with_proof: false, reply };
+            self.shared.submit(submission, WAITING_SUBMISSIONS_MAX);
         }
     }
 
@@ -216,7 +217,8 @@ impl Ledger {
             return Ok(Outcome::Committed(Vec::new()));
         }
         let (reply, answer) = oneshot::channel();
-        if !self.shared.send(Message::Append(Submission { items, with_proof, reply })) {
+        let submission = Submission { items, with_proof, reply };
+        if !self.shared.submit(submission, WAITING_SUBMISSIONS_MAX) {
             return Err(AppendError::Overloaded { waiting_max: WAITING_SUBMISSIONS_MAX });
         }
         answer.await.unwrap_or_else(|_| Err(LedgerError::Stopped.into()))
@@ -240,7 +242,7 @@ impl Ledger {
                     recall(&snapshot, index, compared, &split.id, with_proof)
                 }
                 Work::New(_, content) => match committed.next() {
-                    Some(committed) => Ok(acknowledge(committed, *content)),
+                    Some(committed) => acknowledge(&self.shared, committed, *content),
                     None => Err(LedgerError::Stopped.into()),
                 },
                 Work::Same(first) => match indexes.get(first).copied().flatten() {
@@ -289,7 +291,15 @@ fn fail_all(count: usize, error: &AppendError) -> Vec<Result<Appended, AppendErr
     (0..count).map(|_| Err(each())).collect()
 }
 
-fn acknowledge(committed: Committed, content: InTheClear) -> Appended {
+fn acknowledge(
+    shared: &Shared,
+    committed: Committed,
+    content: InTheClear,
+) -> Result<Appended, AppendError> {
+    let proof = match committed.proof {
+        Some(proof) => Some((proof.checkpoint.note(shared)?, proof.hashes)),
+        None => None,
+    };
     let InTheClear { split, salts } = content;
     let period = keys::period_of(committed.record.time_us);
     let keys = split.terms.into_iter().map(|term| match term.source {
@@ -301,16 +311,16 @@ fn acknowledge(committed: Committed, content: InTheClear) -> Appended {
         let body = String::from_utf8(part.body).unwrap_or_default();
         PartOpening { role: part.role, content: PartContent::Open { salt, body } }
     });
-    Appended {
+    Ok(Appended {
         index: committed.index,
         id: split.id,
         entry: Arc::from(committed.record.entry.as_slice()),
         leaf_hash: committed.record.leaf,
         time_us: committed.record.time_us,
         replayed: None,
-        proof: committed.proof.map(|proof| (proof.checkpoint, proof.hashes)),
+        proof,
         openings: Openings { parts: parts.collect(), keys },
-    }
+    })
 }
 
 /// The receipt of an event that was recorded before, under the newest checkpoint.

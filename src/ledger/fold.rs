@@ -18,12 +18,14 @@ use crate::event::entry::EntryBody;
 use crate::log::checkpoint::Checkpoint;
 use crate::log::hash::{Hash, LogIndex, TreeSize};
 use crate::log::tile::{self, BundleId, TILE_WIDTH, TileId};
-use crate::store::sealed::{SealedBundle, StoredPart};
+use crate::store::journal::JournalTrim;
+use crate::store::sealed::{PartRef, SealedWriter};
 use crate::vault::{OwnerMask, Slot, SlotNumber};
 
 use super::Shared;
+use super::commit::Outcome;
 use super::error::{AppendError, LedgerError};
-use super::sequencer::{Item, Message, Outcome, Submission};
+use super::intake::{Item, Submission, WAITING_SUBMISSIONS_MAX};
 use super::snapshot::Snapshot;
 use super::state::FoldState;
 use super::tail::Record;
@@ -67,6 +69,7 @@ const MASK_KEYS_MADE_AT_ONCE: u64 = 64;
 #[derive(Debug)]
 pub(crate) struct Fold {
     shared: Arc<Shared>,
+    journal: JournalTrim,
     /// Entries in full bundles that are written; a multiple of the bundle width.
     folded: u64,
     /// Hashes of the filling tile of each level above 0; `upper[0]` is level 1.
@@ -108,10 +111,11 @@ pub(crate) struct FoldStart {
 
 impl Fold {
     /// A fold that continues at `start`.
-    pub(crate) fn new(shared: Arc<Shared>, start: FoldStart) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, journal: JournalTrim, start: FoldStart) -> Self {
         let now_us = shared.clock.monotonic_us();
         Self {
             shared,
+            journal,
             folded: start.folded,
             upper: start.upper,
             published: 0,
@@ -249,17 +253,18 @@ impl Fold {
 
     fn seal_bundle(&self, bundle: u64, records: &[Arc<Record>]) -> Result<Vec<u8>, LedgerError> {
         let mask = self.shared.bundle_mask(bundle)?;
-        let mut entries = Vec::with_capacity(records.len());
+        let bytes = records.iter().map(|record| record.weight_bytes()).sum();
+        let mut writer = SealedWriter::new(bundle, bytes);
         for (index, record) in (bundle * TILE_WIDTH..).zip(records) {
-            let stored = record.parts.iter().map(|part| {
-                let owners = (0_u8..)
-                    .zip(&part.owners)
-                    .map(|(ordinal, slot)| mask.mask(LogIndex(index), part.role, ordinal, *slot));
-                StoredPart::sealed(part.role.0, owners.collect(), part.blob.clone())
-            });
-            entries.push(stored.collect());
+            let index = LogIndex(index);
+            writer.push(record.parts.iter().map(|part| {
+                let owners = part.owners.iter().enumerate().map(|(ordinal, slot)| {
+                    mask.mask(index, part.role, u8::try_from(ordinal).unwrap_or(u8::MAX), *slot)
+                });
+                PartRef::sealed(part.role.0, owners, &part.blob)
+            }))?;
         }
-        Ok(SealedBundle { index: bundle, entries }.encode()?)
+        Ok(writer.finish())
     }
 
     /// Puts the partial tiles of the current size in place, then the checkpoint that needs them.
@@ -326,7 +331,8 @@ impl Fold {
         for path in std::mem::take(&mut self.finished) {
             self.shared.remove_partials(&path)?;
         }
-        self.shared.trim_journal(self.durable)
+        self.journal.trim_below(self.durable)?;
+        Ok(())
     }
 
     /// Keeps times aside that were lost with the index or in a crash, a bounded piece at a time.
@@ -369,7 +375,7 @@ impl Fold {
         let body = EntryBody::PersonsRegistered { through_slot, persons: pairs };
         let (reply, answer) = oneshot::channel();
         let submission = Submission { items: vec![Item::System(body)], with_proof: false, reply };
-        if self.shared.send(Message::Append(submission)) {
+        if self.shared.submit(submission, WAITING_SUBMISSIONS_MAX) {
             self.registration = Some(PendingRegistration { through_slot, reply: answer });
         }
     }
@@ -443,5 +449,6 @@ impl Shared {
         tail.forget_below(index);
         drop(tail);
         self.room.notify_all();
+        self.position_waiting();
     }
 }

@@ -4,9 +4,9 @@
 //! searching ([`crate::history`]) and the faces ([`crate::http`], [`crate::cli`]).
 //!
 //! ```text
-//! append ─▶ admit (caller's thread: split, commit, seal)
-//!             └▶ sequencer (one thread: position, chain, journal, fdatasync) ─▶ receipt
-//!                   └▶ tail (memory) ─▶ fold (one thread: tiles, sealed, index runs, checkpoint)
+//! append ─▶ admit ─▶ sequencer (caller's thread: split, seal; position, chain)
+//!                      └▶ committer (one thread: journal, fdatasync) ─▶ receipt
+//!                           └▶ tail (memory) ─▶ fold (one thread: tiles, sealed, index runs, checkpoint)
 //! ```
 //!
 //! Invariants: an event is acknowledged only when its frame is durable; a reader's [`Snapshot`]
@@ -17,10 +17,12 @@ mod admit;
 mod append;
 mod cache;
 mod check;
+mod commit;
 mod edge;
 mod error;
 mod fold;
 mod host;
+mod intake;
 mod keys;
 mod nodes;
 mod open;
@@ -61,7 +63,8 @@ use crate::event::custom::{CustomError, CustomType};
 use crate::event::entry::EntryBody;
 use crate::log::note::VerifierKey;
 
-use sequencer::{Item, Message, Outcome, Submission};
+use commit::Outcome;
+use intake::{Item, Submission};
 use shared::Shared;
 use stats::Stats;
 
@@ -236,7 +239,10 @@ impl Ledger {
     fn append_system(&self, body: EntryBody) -> Result<u64, LedgerError> {
         let (reply, answer) = tokio::sync::oneshot::channel();
         let submission = Submission { items: vec![Item::System(body)], with_proof: false, reply };
-        self.shared.sender.send(Message::Append(submission)).map_err(|_| LedgerError::Stopped)?;
+        // Few and asked for by an administrator, so none is refused because events wait.
+        if !self.shared.submit(submission, usize::MAX) {
+            return Err(LedgerError::Stopped);
+        }
         match answer.blocking_recv() {
             Ok(Ok(Outcome::Committed(committed))) => {
                 committed.first().map(|entry| entry.index).ok_or(LedgerError::Stopped)
@@ -253,9 +259,9 @@ impl Ledger {
     pub fn close(&self) -> Result<(), LedgerError> {
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let mut threads = threads.into_iter();
-        let _ = self.shared.sender.send(Message::Stop);
-        if let Some(sequencer) = threads.next() {
-            let _ = sequencer.join();
+        self.shared.close_intake();
+        if let Some(committer) = threads.next() {
+            let _ = committer.join();
         }
         {
             let _guard = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);

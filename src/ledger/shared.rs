@@ -6,7 +6,6 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -24,13 +23,14 @@ use crate::log::hash::{Hash, TreeSize};
 use crate::log::note::{SigningKey, VerifierKey};
 use crate::log::tile::TileId;
 use crate::store::Storage;
-use crate::store::journal::Journal;
 use crate::vault::{AsideKey, DataKey, InboxKey, KeyTree};
 
 use super::cache::FileCache;
+use super::commit::OpenGroup;
 use super::error::LedgerError;
+use super::fold::TAIL_BYTES_MAX;
+use super::intake::Intake;
 use super::persons::Directory;
-use super::sequencer::Message;
 use super::start::anchor_file;
 use super::stats::Stats;
 use super::tail::Tail;
@@ -78,7 +78,8 @@ pub(crate) struct Shared {
     pub(crate) times: TimesCache,
     /// Seals what is kept aside in the index.
     pub(crate) aside_key: AsideKey,
-    pub(crate) sender: SyncSender<Message>,
+    pub(crate) intake: Intake,
+    pub(crate) open: OpenGroup,
     /// Signed note of the newest published checkpoint.
     pub(crate) published: ArcSwap<String>,
     /// The newest checkpoint signed for a reader, so that one size is signed once.
@@ -93,7 +94,6 @@ pub(crate) struct Shared {
     pub(crate) closing: AtomicBool,
     pub(crate) stopped: AtomicBool,
     pub(crate) on_fatal: OnFatal,
-    pub(crate) parked_journal: Mutex<Option<Journal>>,
     pub(crate) waiting: Mutex<()>,
     /// Signalled when the tail has grown or the ledger closes.
     pub(crate) grown: Condvar,
@@ -187,28 +187,6 @@ impl Shared {
         conflicts.insert(first)
     }
 
-    /// Sends to the sequencer without waiting; false where its queue is full or it has ended.
-    pub(crate) fn send(&self, message: Message) -> bool {
-        self.sender.try_send(message).is_ok()
-    }
-
-    /// Tells the sequencer, or the journal it left behind, that entries below `index` are durable.
-    pub(crate) fn trim_journal(&self, index: u64) -> Result<(), LedgerError> {
-        if let Err(TrySendError::Disconnected(_)) = self.sender.try_send(Message::Trim(index)) {
-            let mut parked = self.parked_journal.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(journal) = parked.as_mut() {
-                journal.trim_below(index)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Keeps the journal of a sequencer that has ended, for the fold's last trim.
-    pub(crate) fn sequencer_ended(&self, journal: Journal) {
-        *self.parked_journal.lock().unwrap_or_else(PoisonError::into_inner) = Some(journal);
-        self.grown.notify_all();
-    }
-
     /// Stops the ledger for good: nothing more is acknowledged.
     pub(crate) fn stop(&self, error: &LedgerError) {
         if !self.stopped.swap(true, Ordering::SeqCst) {
@@ -229,17 +207,16 @@ impl Shared {
         self.stopped.load(Ordering::SeqCst)
     }
 
-    /// Blocks the sequencer while the fold is far behind, so that memory stays bounded.
-    pub(crate) fn wait_for_room(&self, bytes_max: usize) {
-        loop {
-            if self.tail.read().unwrap_or_else(PoisonError::into_inner).weight_bytes() < bytes_max
-                || self.is_stopped()
-            {
-                return;
-            }
-            let guard = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            drop(self.room.wait_timeout(guard, Duration::from_millis(50)));
-        }
+    /// Whether the fold is not so far behind that nothing more may be positioned; so memory stays bounded.
+    pub(crate) fn tail_has_room(&self) -> bool {
+        let tail = self.tail.read().unwrap_or_else(PoisonError::into_inner);
+        tail.weight_bytes() < TAIL_BYTES_MAX
+    }
+
+    /// Waits a moment for the fold to make room in the tail.
+    pub(crate) fn wait_for_room(&self) {
+        let guard = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.room.wait_timeout(guard, Duration::from_millis(50)));
     }
 
     /// Blocks the fold until `size` entries are committed, `timeout` has passed or the ledger

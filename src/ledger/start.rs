@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 use zeroize::Zeroizing;
@@ -26,13 +26,15 @@ use crate::store::journal::Journal;
 use crate::vault::{AsideKey, InboxKey, KeyTree, PersonSecret, Slot, SlotNumber, WrappedPerson};
 
 use super::cache::FileCache;
+use super::commit::{Committer, OpenGroup};
 use super::error::LedgerError;
 use super::fold::{Fold, FoldStart};
+use super::intake::Intake;
 use super::keys::{LedgerKeys, Secrets};
 use super::nodes::LedgerNodes;
 use super::open::{Files, Recovered};
 use super::persons::Directory;
-use super::sequencer::{Message, Sequencer, WAITING_SUBMISSIONS_MAX, index_terms};
+use super::sequencer::{Sequencer, index_terms};
 use super::shared::{Macs, OnFatal, Shared};
 use super::stats::Stats;
 use super::tail::Tail;
@@ -143,7 +145,7 @@ impl Ledger {
         let index = open_index(&around, recovered.tail.size())?;
         let Recovered { tail, upper, folded, persons, registered_through, settings } = recovered;
         let read_back = ReadBack { id, signer, secrets, tree, inbox, prefix, index, tail, settings };
-        let (shared, receiver, on_warning) = share(name, options, around, read_back)?;
+        let (shared, on_warning) = share(name, options, around, read_back)?;
         if let Some(checkpoint) = anchored {
             check_published(&shared, &checkpoint, &format!("the anchor's {}", anchor_file(name)))?;
         }
@@ -152,27 +154,21 @@ impl Ledger {
             None => on_warning("the published checkpoint is missing; it is signed again from the log"),
         }
         catch_up(&shared, persons, registered_through, settings)?;
-        let ledger =
-            Self::run(shared, journal, receiver, FoldStart { folded, upper, registered_through })?;
+        let ledger = Self::run(shared, journal, FoldStart { folded, upper, registered_through })?;
         ledger.write_genesis()?;
         Ok(ledger)
     }
 
-    fn run(
-        shared: Arc<Shared>,
-        journal: Journal,
-        receiver: mpsc::Receiver<Message>,
-        start: FoldStart,
-    ) -> Result<Self, LedgerError> {
-        let sequencer = Sequencer::new(Arc::clone(&shared), journal);
-        let mut fold = Fold::new(Arc::clone(&shared), start);
+    fn run(shared: Arc<Shared>, journal: Journal, start: FoldStart) -> Result<Self, LedgerError> {
+        let mut fold = Fold::new(Arc::clone(&shared), journal.trim(), start);
+        let committer = Committer::new(Arc::clone(&shared), journal);
         fold.publish()?;
         let spawn = |name: String, work: Box<dyn FnOnce() + Send>| {
             let started = std::thread::Builder::new().name(name).spawn(work);
             started.map_err(|error| LedgerError::Setup(format!("no thread could be started: {error}")))
         };
         let threads = vec![
-            spawn(format!("{}-seq", shared.name), Box::new(move || sequencer.run(&receiver)))?,
+            spawn(format!("{}-commit", shared.name), Box::new(move || committer.run()))?,
             spawn(format!("{}-fold", shared.name), Box::new(move || fold.run()))?,
         ];
         Ok(Self { shared, threads: Mutex::new(threads) })
@@ -216,7 +212,7 @@ fn share(
     options: LedgerOptions,
     around: Surroundings,
     read: ReadBack,
-) -> Result<(Arc<Shared>, mpsc::Receiver<Message>, OnWarning), LedgerError> {
+) -> Result<(Arc<Shared>, OnWarning), LedgerError> {
     let next_slot = read.tree.next_person_slot()?.0;
     let directory = Directory::new(
         &read.secrets.directory,
@@ -225,7 +221,7 @@ fn share(
         next_slot,
     );
     let open_key = own_secret(&read.tree, SlotNumber::LEDGER, "the ledger's own secret")?;
-    let (sender, receiver) = mpsc::sync_channel(WAITING_SUBMISSIONS_MAX);
+    let sequencer = Sequencer::new(&read.tail, &*around.clock);
     let shared = Shared {
         name: name.to_owned(),
         origin: read.signer.name().to_owned(),
@@ -251,7 +247,8 @@ fn share(
         files: FileCache::default(),
         times: TimesCache::default(),
         aside_key: AsideKey::new(&open_key, read.id),
-        sender,
+        intake: Intake::new(sequencer),
+        open: OpenGroup::default(),
         published: ArcSwap::from_pointee(String::new()),
         signed: Mutex::new((0, Arc::from(""))),
         journaled_bytes: AtomicU64::new(0),
@@ -261,13 +258,12 @@ fn share(
         closing: AtomicBool::new(false),
         stopped: AtomicBool::new(false),
         on_fatal: around.on_fatal,
-        parked_journal: Mutex::new(None),
         waiting: Mutex::new(()),
         grown: Condvar::new(),
         room: Condvar::new(),
         changes: tokio::sync::watch::Sender::new(0),
     };
-    Ok((Arc::new(shared), receiver, around.on_warning))
+    Ok((Arc::new(shared), around.on_warning))
 }
 
 /// A secret of the ledger's own, without which nothing can be opened or sealed.

@@ -4,7 +4,8 @@
 //! (that is `event::json`) and canonical form (receipts and reports are not hashed).
 //! Invariant: whatever is written between quotes here is a complete, valid JSON string.
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
+use crate::event::canonical::first_to_escape;
+
 const MICROS_PER_SECOND: u64 = 1_000_000;
 const SECONDS_PER_DAY: u64 = 86_400;
 
@@ -12,7 +13,7 @@ const SECONDS_PER_DAY: u64 = 86_400;
 pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|&b| b < 0x20 || b == b'"' || b == b'\\') {
+    while let Some(at) = first_to_escape(rest) {
         let (plain, tail) = rest.split_at(at);
         out.extend_from_slice(plain);
         let Some((&byte, after)) = tail.split_first() else { break };
@@ -32,23 +33,25 @@ fn escape(out: &mut Vec<u8>, byte: u8) {
         b'\t' => out.extend_from_slice(b"\\t"),
         other => {
             out.extend_from_slice(b"\\u00");
-            hex_digits(out, other);
+            out.extend_from_slice(&hex_pair(other));
         }
     }
 }
 
-fn hex_digits(out: &mut Vec<u8>, byte: u8) {
-    let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
-    out.push(digit(byte >> 4));
-    out.push(digit(byte & 15));
+/// The two digits of a byte. Computed, not looked up, so that many are made at once.
+fn hex_pair(byte: u8) -> [u8; 2] {
+    let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
+    [digit(byte >> 4), digit(byte & 15)]
 }
 
 /// Appends `bytes` as a quoted lower-case hex string.
 pub(crate) fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
-    out.reserve(bytes.len() * 2 + 1);
-    for &byte in bytes {
-        hex_digits(out, byte);
+    let start = out.len();
+    out.resize(start + bytes.len() * 2, 0);
+    let (pairs, _) = out.get_mut(start..).unwrap_or_default().as_chunks_mut::<2>();
+    for (pair, byte) in pairs.iter_mut().zip(bytes) {
+        *pair = hex_pair(*byte);
     }
     out.push(b'"');
 }
@@ -78,7 +81,7 @@ fn digits(out: &mut Vec<u8>, number: u64, width: usize) {
     let mut rest = number;
     let mut count = 0;
     while rest > 0 || count < width {
-        out.push(HEX.get(usize::try_from(rest % 10).unwrap_or(0)).copied().unwrap_or(b'0'));
+        out.push(u8::try_from(rest % 10).unwrap_or(0) + b'0');
         rest /= 10;
         count += 1;
     }

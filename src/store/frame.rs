@@ -17,8 +17,12 @@
 //! Invariants: one frame has one encoding (roles ascend strictly, nothing trails); a frame holds at
 //! least one entry; the header's own checksum lets a reader trust a length before it follows it.
 
+mod writer;
+
 use super::codec::Reader;
 use super::memory::{len_u64, len_u64_of};
+
+pub use writer::FrameWriter;
 
 /// Bytes before a frame's body.
 pub const FRAME_HEADER_BYTES: usize = 32;
@@ -241,56 +245,21 @@ impl Frame {
     /// # Errors
     /// [`FrameError`] where the frame breaks one of the format's rules; `out` is then as it was.
     pub fn encode_into(&self, out: &mut Vec<u8>) -> Result<(), FrameError> {
-        let start = out.len();
-        let encoded = self.encode_parts(out);
-        if encoded.is_err() {
-            out.truncate(start);
-        }
-        encoded
+        self.writer()?.encode_into(out)
     }
 
-    fn encode_parts(&self, out: &mut Vec<u8>) -> Result<(), FrameError> {
-        let body_len = self.body_len();
-        let bytes = body_len.saturating_add(FRAME_HEADER_BYTES + FRAME_TRAILER_BYTES);
-        let too_large = || FrameError::TooLarge { bytes, limit: FRAME_BYTES_MAX };
-        if bytes > FRAME_BYTES_MAX {
-            return Err(too_large());
-        }
-        let count = |len: usize| u32::try_from(len).map_err(|_| too_large());
-        let entry_count = count(self.records.len())?;
-        if entry_count == 0 {
-            return Err(FrameError::Empty);
-        }
-        if self.first_index.checked_add(u64::from(entry_count)).is_none() {
-            return Err(FrameError::IndexOverflow { first_index: self.first_index });
-        }
-        out.reserve(bytes);
-        let header_start = out.len();
-        out.extend_from_slice(&FRAME_MAGIC);
-        out.extend_from_slice(&count(body_len)?.to_be_bytes());
-        out.extend_from_slice(&self.first_index.to_be_bytes());
-        out.extend_from_slice(&entry_count.to_be_bytes());
-        out.extend_from_slice(&count(self.persons.len())?.to_be_bytes());
-        out.extend_from_slice(&[0; 4]);
-        append_checksum(out, header_start);
-        let body_start = out.len();
-        for (record, index) in self.records.iter().zip(self.first_index..) {
-            record.encode_into(index, out)?;
+    /// The frame as a writer holds it.
+    pub(super) fn writer(&self) -> Result<FrameWriter, FrameError> {
+        let mut writer = FrameWriter::new(self.first_index);
+        for record in &self.records {
+            let parts = record.sealed.iter();
+            let parts = parts.map(|part| (part.role, part.owners.iter().copied(), part.blob.as_slice()));
+            writer.push(&record.entry, parts)?;
         }
         for person in &self.persons {
-            out.extend_from_slice(&count(person.len())?.to_be_bytes());
-            out.extend_from_slice(person);
+            writer.push_person(person)?;
         }
-        append_checksum(out, body_start);
-        Ok(())
-    }
-
-    fn body_len(&self) -> usize {
-        let part = |part: &SealedPart| 6 + part.owners.len() * 8 + part.blob.len();
-        let record =
-            |record: &Record| 3 + record.entry.len() + record.sealed.iter().map(part).sum::<usize>();
-        let records: usize = self.records.iter().map(record).sum();
-        records + self.persons.iter().map(|person| 4 + person.len()).sum::<usize>()
+        Ok(writer)
     }
 
     /// Decodes the frame that `bytes`, found at `offset` of a file, begin with; also gives its length.
@@ -334,35 +303,6 @@ impl Frame {
 }
 
 impl Record {
-    fn encode_into(&self, index: u64, out: &mut Vec<u8>) -> Result<(), FrameError> {
-        let too_long = |_| FrameError::EntryTooLong {
-            index,
-            bytes: self.entry.len(),
-            limit: usize::from(u16::MAX),
-        };
-        out.extend_from_slice(&u16::try_from(self.entry.len()).map_err(too_long)?.to_be_bytes());
-        out.extend_from_slice(&self.entry);
-        let byte = |count: usize| u8::try_from(count).map_err(|_| FrameError::TooMany { index, count });
-        out.push(byte(self.sealed.len())?);
-        let mut before = None;
-        for part in &self.sealed {
-            if before.is_some_and(|before| before >= part.role) {
-                return Err(FrameError::PartOrder { index, role: part.role });
-            }
-            before = Some(part.role);
-            out.push(part.role);
-            out.push(byte(part.owners.len())?);
-            for owner in &part.owners {
-                out.extend_from_slice(owner);
-            }
-            let blob_len = u32::try_from(part.blob.len())
-                .map_err(|_| FrameError::TooLarge { bytes: part.blob.len(), limit: FRAME_BYTES_MAX })?;
-            out.extend_from_slice(&blob_len.to_be_bytes());
-            out.extend_from_slice(&part.blob);
-        }
-        Ok(())
-    }
-
     fn decode(reader: &mut Reader<'_>) -> Result<Self, &'static str> {
         let entry_len = reader.u16().ok_or("an entry's length is cut short")?;
         let entry = reader.take(usize::from(entry_len)).ok_or("an entry is cut short")?.to_vec();

@@ -19,9 +19,9 @@
 mod scan;
 mod segment;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::frame::{FRAME_BYTES_MAX, Fault, Frame, FrameError};
+use super::frame::{FRAME_BYTES_MAX, Fault, Frame, FrameError, FrameWriter};
 use super::memory::{len_u64, len_u64_of};
 use super::{AppendFile, Storage, StoreError};
 
@@ -99,14 +99,55 @@ impl JournalError {
     }
 }
 
+/// The end of a journal at which segments are removed. It is apart from the writing end, so that whoever
+/// commits never waits for a removal.
+#[derive(Debug, Clone)]
+pub struct JournalTrim {
+    storage: Arc<dyn Storage>,
+    dir: String,
+    /// First indexes of the segments, ascending.
+    segments: Arc<Mutex<Vec<u64>>>,
+}
+
+impl JournalTrim {
+    fn segments(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes, oldest first and durably, the segments whose entries are all below `index`; never
+    /// the last one, which says where the log goes on. Gives how many were removed.
+    ///
+    /// # Errors
+    /// The storage's; the segments not yet removed stay.
+    pub fn trim_below(&self, index: u64) -> Result<usize, StoreError> {
+        let mut removed = 0;
+        while let Some(oldest) = self.oldest_below(index) {
+            self.storage.remove(&segment_path(&self.dir, oldest))?;
+            // One at a time: were two removals lost and kept in the wrong order by a crash, the gap
+            // between the segments left would look like damage.
+            self.storage.sync_round()?;
+            self.segments().retain(|first_index| *first_index != oldest);
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    fn oldest_below(&self, index: u64) -> Option<u64> {
+        match **self.segments() {
+            [oldest, next, ..] if next <= index => Some(oldest),
+            _ => None,
+        }
+    }
+}
+
 /// The writing end of a journal. One per ledger.
 #[derive(Debug)]
 pub struct Journal {
     storage: Arc<dyn Storage>,
     dir: String,
     ledger: [u8; 16],
-    /// First indexes of the segments, ascending; the last is the one appended to.
-    segments: Vec<u64>,
+    /// The last segment is the one appended to.
+    trim: JournalTrim,
     active: Option<Box<dyn AppendFile>>,
     next_index: Option<u64>,
     has_unsynced: bool,
@@ -186,11 +227,16 @@ impl Journal {
             }
             None => None,
         };
+        let trim = JournalTrim {
+            storage: Arc::clone(&storage),
+            dir: dir.to_owned(),
+            segments: Arc::new(Mutex::new(segments)),
+        };
         let journal = Self {
             dir: dir.to_owned(),
             storage,
             ledger,
-            segments,
+            trim,
             active,
             next_index,
             has_unsynced: false,
@@ -210,13 +256,13 @@ impl Journal {
     /// The log index the oldest segment begins with; `None` where nothing was ever written.
     #[must_use]
     pub fn first_index(&self) -> Option<u64> {
-        self.segments.first().copied()
+        self.trim.segments().first().copied()
     }
 
     /// How many segments there are.
     #[must_use]
     pub fn segment_count(&self) -> usize {
-        self.segments.len()
+        self.trim.segments().len()
     }
 
     /// Appends `frame` in one write. It is durable after the next [`Journal::sync`]; a frame that was
@@ -227,16 +273,25 @@ impl Journal {
     /// other error poisons it.
     pub fn append(&mut self, frame: &Frame) -> Result<(), JournalError> {
         self.check()?;
+        self.append_written(&frame.writer()?)
+    }
+
+    /// Like [`Journal::append`], for a frame that was encoded while it grew.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn append_written(&mut self, frame: &FrameWriter) -> Result<(), JournalError> {
+        self.check()?;
+        let first_index = frame.first_index();
         if let Some(expected) = self.next_index
-            && expected != frame.first_index
+            && expected != first_index
         {
-            return Err(JournalError::OutOfOrder { expected, found: frame.first_index });
+            return Err(JournalError::OutOfOrder { expected, found: first_index });
         }
         self.buffer.clear();
-        SegmentHeader { ledger: self.ledger, first_index: frame.first_index }
-            .encode_into(&mut self.buffer);
+        SegmentHeader { ledger: self.ledger, first_index }.encode_into(&mut self.buffer);
         frame.encode_into(&mut self.buffer)?;
-        let appended = self.append_buffer(frame.first_index);
+        let appended = self.append_buffer(first_index);
         if self.buffer.capacity() > BUFFER_BYTES_KEPT {
             self.buffer = Vec::new();
         }
@@ -261,7 +316,7 @@ impl Journal {
                 let mut active = self.storage.open_append(&segment_path(&self.dir, first_index), 0)?;
                 active.append(&self.buffer)?;
                 self.active = Some(active);
-                self.segments.push(first_index);
+                self.trim.segments().push(first_index);
             }
         }
         self.has_unsynced = true;
@@ -286,7 +341,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Begins a new segment now, durably, so that [`Journal::trim_below`] can remove every frame
+    /// Begins a new segment now, durably, so that [`JournalTrim::trim_below`] can remove every frame
     /// written so far. Does nothing where the segment in use holds none.
     ///
     /// # Errors
@@ -309,29 +364,14 @@ impl Journal {
         active.append(&self.buffer)?;
         active.sync()?;
         self.active = Some(active);
-        self.segments.push(first_index);
+        self.trim.segments().push(first_index);
         Ok(())
     }
 
-    /// Removes, oldest first and durably, the segments whose entries are all below `index`; never
-    /// the last one, which says where the log goes on. Gives how many were removed.
-    ///
-    /// # Errors
-    /// The storage's; the segments not yet removed stay.
-    pub fn trim_below(&mut self, index: u64) -> Result<usize, JournalError> {
-        self.check()?;
-        let mut removed = 0;
-        while let [oldest, next, ..] = *self.segments
-            && next <= index
-        {
-            self.storage.remove(&segment_path(&self.dir, oldest))?;
-            // One at a time: were two removals lost and kept in the wrong order by a crash, the gap
-            // between the segments left would look like damage.
-            self.storage.sync_round()?;
-            self.segments.remove(0);
-            removed += 1;
-        }
-        Ok(removed)
+    /// What removes this journal's segments.
+    #[must_use]
+    pub fn trim(&self) -> JournalTrim {
+        self.trim.clone()
     }
 
     fn check(&self) -> Result<(), JournalError> {

@@ -24,15 +24,16 @@
 mod places;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
 use super::codec::Reader;
-use super::memory::len_u64;
 
 pub use places::Places;
+pub use writer::{PartRef, SealedWriter};
 
 /// Most entries in a bundle, the width of a tile.
 pub const BUNDLE_ENTRIES_MAX: usize = 256;
@@ -211,30 +212,11 @@ impl SealedBundle {
     /// [`SealedError`] where there are too many entries, parts or owners, a blob is longer than
     /// 2^32 - 1 bytes, or roles do not ascend.
     pub fn encode(&self) -> Result<Vec<u8>, SealedError> {
-        let mut out = Vec::with_capacity(self.encoded_len());
-        out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&self.index.to_be_bytes());
-        let count =
-            u16::try_from(self.entries.len()).ok().filter(|_| self.entries.len() <= BUNDLE_ENTRIES_MAX);
-        let error = SealedError {
-            offset: len_u64(&out),
-            entry: None,
-            role: None,
-            what: "more than 256 entries",
-        };
-        let count = count.ok_or(error)?;
-        out.extend_from_slice(&count.to_be_bytes());
-        for (parts, entry) in self.entries.iter().zip(0..) {
-            encode_parts(parts, &mut out).map_err(|(role, what)| SealedError {
-                offset: len_u64(&out),
-                entry: Some(entry),
-                role,
-                what,
-            })?;
+        let mut writer = SealedWriter::new(self.index, self.encoded_len());
+        for parts in &self.entries {
+            writer.push(parts.iter().map(StoredPart::as_ref))?;
         }
-        let trailer = Sha256::digest(&out);
-        out.extend_from_slice(&trailer);
-        Ok(out)
+        Ok(writer.finish())
     }
 
     fn encoded_len(&self) -> usize {
@@ -294,28 +276,6 @@ fn begin(bytes: &[u8], index: u64) -> Result<(Reader<'_>, u16), SealedError> {
         Some(_) => Err(error(&at, "more than 256 entries")),
         None => Err(error(&at, "the file ends before its entries")),
     }
-}
-
-fn encode_parts(parts: &[StoredPart], out: &mut Vec<u8>) -> Result<(), (Option<u8>, &'static str)> {
-    out.push(u8::try_from(parts.len()).map_err(|_| (None, "more than 255 parts"))?);
-    let mut before = None;
-    for part in parts {
-        let error = |what| (Some(part.role), what);
-        if before.is_some_and(|before| before >= part.role) {
-            return Err(error("parts do not ascend by role"));
-        }
-        before = Some(part.role);
-        let owners = u8::try_from(part.owners.len()).map_err(|_| error("more than 255 owners"))?;
-        let blob_len = u32::try_from(part.blob.len()).map_err(|_| error("the blob is too long"))?;
-        out.extend_from_slice(&[part.role, part.state.code(), owners]);
-        for owner in &part.owners {
-            out.extend_from_slice(owner);
-        }
-        out.extend_from_slice(&blob_len.to_be_bytes());
-        out.extend_from_slice(&part.checksum);
-        out.extend_from_slice(&part.blob);
-    }
-    Ok(())
 }
 
 /// A part's fields, borrowed; its checksum is not verified yet.

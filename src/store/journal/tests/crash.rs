@@ -23,7 +23,7 @@ impl Writer {
                     let durable = self.frames[..self.synced].last().map_or(0, Frame::next_index);
                     let below = durable.saturating_sub(u64::try_from(dice.roll(8)).unwrap());
                     self.trimmed_below = self.trimmed_below.max(below);
-                    journal.trim_below(below)?;
+                    journal.trim().trim_below(below)?;
                 }
                 2..6 => {
                     journal.sync()?;
@@ -100,9 +100,9 @@ fn a_trim_interrupted_anywhere_leaves_no_gap() {
         for changes in 0..12 {
             let storage = Arc::new(FaultyStorage::new(seed));
             let frames = fill(&storage, 30, 3_000);
-            let (mut journal, _) = open(&storage).unwrap();
+            let (journal, _) = open(&storage).unwrap();
             storage.cut_power_after(changes);
-            let _ = journal.trim_below(u64::MAX);
+            let _ = journal.trim().trim_below(u64::MAX);
             storage.crash();
             let (_, recovered) = open(&storage).unwrap();
             assert!(frames.ends_with(&recovered.frames), "seed {seed}, {changes} changes");
