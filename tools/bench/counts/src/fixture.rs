@@ -37,7 +37,7 @@ use crate::Fallible;
 pub(crate) const EVENT: &[u8] = b"{\"specversion\":\"1.0\",\"id\":\"5eed0001000000000042\",\
 \"source\":\"bench.example/shop\",\"type\":\"data.accessed\",\"time\":\"2026-11-22T01:48:09.123Z\",\
 \"data\":{\"subject\":\"s-00004242\",\"actor\":\"agent-000042\",\"actor_role\":\"support\",\
-\"operation\":\"search\",\"purpose\":\"customer-support\",\"categories\":[\"contact\",\"transaction\"],\
+\"operation\":\"read\",\"purpose\":\"customer-support\",\"categories\":[\"contact\",\"transaction\"],\
 \"store\":\"orders-eu-3\",\"legal_basis\":\"contract\",\"authorised\":true,\
 \"labels\":{\"service\":\"order-desk\",\"release\":\"2026.11.07\",\"request\":\"0123456789abcdef\",\
 \"path\":\"/desk/orders/0123456789\"}}}";

@@ -117,7 +117,7 @@ fn check(record: &Record, counted: &BTreeMap<String, u64>, here: &Record) -> Fal
     if differences.is_empty() {
         let largest = largest.map_or_else(|| "none".to_owned(), |(_, text)| text);
         say!(
-            "counts: {} cases within {TOLERANCE_PERCENT} % of the table, largest change {largest}",
+            "counts: cases within {TOLERANCE_PERCENT} % of the table: {}; largest change {largest}",
             counted.len()
         );
         return Ok(());
@@ -126,7 +126,7 @@ fn check(record: &Record, counted: &BTreeMap<String, u64>, here: &Record) -> Fal
 }
 
 fn explain(differences: &[Difference<'_>], record: &Record, here: &Record) -> String {
-    let mut out = format!("{} differences from the table", differences.len());
+    let mut out = "not as in the table".to_owned();
     for difference in differences {
         out.push_str("\n  ");
         out.push_str(&difference.to_string());
@@ -149,6 +149,9 @@ fn run(cli: &Cli) -> Fallible<()> {
         Some(Inner::Case { name, repetitions }) => return valgrind::run(name, *repetitions),
         Some(Inner::Cpu) => return print(valgrind::features()),
         None => {}
+    }
+    if !CASES.iter().any(|case| case.name.contains(&cli.only)) {
+        return Err(format!("no case's name holds `{}`", cli.only).into());
     }
     let valgrind = Valgrind::find()?;
     let mut here = Record {
