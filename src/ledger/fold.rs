@@ -30,9 +30,9 @@ use super::snapshot::Snapshot;
 use super::state::FoldState;
 use super::tail::Record;
 
-/// Bytes of committed entries in memory before the sequencer waits for the fold:
-/// at 1.2 kB an event about 110,000 events.
-pub(crate) const TAIL_BYTES_MAX: usize = 128 << 20;
+/// Bytes of committed entries in memory before the sequencer waits for the fold: at 1.2 kB an event
+/// about 55,000 events. Allocations around them and their index rows, which wait too, take as much again.
+pub(crate) const TAIL_BYTES_MAX: usize = 64 << 20;
 
 /// Entries between two durable rounds, unless set otherwise: about 16 MiB of journal at 1 kB an event.
 pub(crate) const ROUND_ENTRIES: u64 = 16_384;
