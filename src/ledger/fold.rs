@@ -365,10 +365,7 @@ impl Fold {
             return;
         }
         let persons = self.shared.directory.unregistered(REGISTRATION_PERSONS_MAX);
-        let Some(through_slot) = persons.last().and_then(|person| person.slot()).map(|slot| slot.0 + 1)
-        else {
-            return;
-        };
+        let Some(through_slot) = persons.last().map(|person| person.slot.0 + 1) else { return };
         let mut pairs: Vec<(Hash, Hash)> =
             persons.iter().map(|person| (person.directory_key, person.commitment())).collect();
         pairs.sort_unstable();

@@ -6,7 +6,7 @@
 //! are moved out of the journal ([`super::fold`]). Invariant: at most one live `Person` exists
 //! for a directory key, so two requests that name a new person at once share one secret.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use crate::event::facet::Facet;
@@ -77,7 +77,18 @@ impl Person {
     pub(crate) fn slot(&self) -> Option<SlotNumber> {
         self.slot.get().copied()
     }
+}
 
+/// A person that waits for its registration entry: 72 bytes, where a [`Person`] with its keys made ready
+/// has over a thousand. Many wait while new persons come faster than the fold can register them.
+#[derive(Debug, Clone)]
+pub(crate) struct Unregistered {
+    pub(crate) slot: SlotNumber,
+    pub(crate) directory_key: Hash,
+    secret: PersonSecret,
+}
+
+impl Unregistered {
     /// The commitment `C_X` that the log registers for this person.
     pub(crate) fn commitment(&self) -> Hash {
         let facets: Vec<_> = Facet::all()
@@ -99,7 +110,7 @@ struct State {
     old: HashMap<Hash, Arc<Person>>,
     next_slot: u64,
     /// In the journal but not yet in a registration entry, in slot order.
-    unregistered: Vec<Arc<Person>>,
+    unregistered: VecDeque<Unregistered>,
 }
 
 impl State {
@@ -220,7 +231,11 @@ impl Directory {
         state.fresh.remove(&person.directory_key);
         state.undrained.insert(person.directory_key, Arc::clone(person));
         state.undrained_slots.insert(slot.0, Arc::clone(person));
-        state.unregistered.push(Arc::clone(person));
+        state.unregistered.push_back(Unregistered {
+            slot,
+            directory_key: person.directory_key,
+            secret: person.secret.clone(),
+        });
         true
     }
 
@@ -237,7 +252,8 @@ impl Directory {
     /// Puts back a person that still waits for its registration entry.
     pub(crate) fn restore_unregistered(&self, slot: SlotNumber) -> Result<(), LedgerError> {
         if let Some(person) = self.by_slot(slot)? {
-            self.lock().unregistered.push(person);
+            let (directory_key, secret) = (person.directory_key, person.secret.clone());
+            self.lock().unregistered.push_back(Unregistered { slot, directory_key, secret });
         }
         Ok(())
     }
@@ -265,7 +281,7 @@ impl Directory {
     }
 
     /// Up to `count_max` persons that wait for registration, oldest first.
-    pub(crate) fn unregistered(&self, count_max: usize) -> Vec<Arc<Person>> {
+    pub(crate) fn unregistered(&self, count_max: usize) -> Vec<Unregistered> {
         self.lock().unregistered.iter().take(count_max).cloned().collect()
     }
 
@@ -276,8 +292,7 @@ impl Directory {
 
     /// Drops persons below `through_slot` from the waiting list: their entry is committed.
     pub(crate) fn registered(&self, through_slot: u64) {
-        self.lock()
-            .unregistered
-            .retain(|person| person.slot().is_none_or(|slot| slot.0 >= through_slot));
+        let mut state = self.lock();
+        while state.unregistered.pop_front_if(|person| person.slot.0 < through_slot).is_some() {}
     }
 }

@@ -434,7 +434,7 @@ fn an_index_that_differs_from_the_log_is_found_whichever_way_it_differs() {
 /// The entry that registers every person so far.
 fn persons_registered(ledger: &Ledger) -> EntryBody {
     let persons = ledger.shared.directory.unregistered(fold::REGISTRATION_PERSONS_MAX);
-    let through_slot = persons.last().unwrap().slot().unwrap().0 + 1;
+    let through_slot = persons.last().unwrap().slot.0 + 1;
     let mut pairs: Vec<_> = persons.iter().map(|each| (each.directory_key, each.commitment())).collect();
     pairs.sort_unstable();
     EntryBody::PersonsRegistered { through_slot, persons: pairs }
