@@ -125,6 +125,8 @@ struct Open {
     bytes: usize,
     /// Nothing more is added, but for what has come already.
     is_closed: bool,
+    /// Nothing more is taken.
+    has_ended: bool,
     committer_waits: bool,
 }
 
@@ -140,13 +142,17 @@ impl OpenGroup {
     }
 
     /// Adds what takes up to `bytes` of a frame. Where `add` fails the whole group is dropped, lest a part
-    /// of a submission be committed.
+    /// of a submission be committed. Where nothing more is taken `add` is dropped, and the reply in it, by
+    /// which the request learns that the ledger has stopped.
     pub(crate) fn add(
         &self,
         bytes: usize,
         add: impl FnOnce(&mut Group) -> Result<(), LedgerError>,
     ) -> Result<(), LedgerError> {
         let mut open = self.lock();
+        if open.has_ended {
+            return Ok(());
+        }
         open.bytes += bytes;
         let added = add(&mut open.group);
         if added.is_err() {
@@ -161,6 +167,13 @@ impl OpenGroup {
     /// Drops what was positioned and not yet taken.
     pub(crate) fn abandon(&self) {
         self.lock().group = Group::default();
+    }
+
+    /// Says that nothing more is taken, and drops what waits with its replies.
+    fn end(&self) {
+        let mut open = self.lock();
+        open.has_ended = true;
+        open.group = Group::default();
     }
 
     /// Says that nothing more will come.
@@ -216,6 +229,8 @@ impl Committer {
             }
             self.shared.position_waiting();
         }
+        self.shared.open.end();
+        self.shared.position_waiting();
         self.shared.grown.notify_all();
     }
 
@@ -297,5 +312,55 @@ fn answer(records: Vec<Arc<Record>>, submissions: Vec<Submitted>, shown: Shown) 
             Committed { index, record, proof }
         });
         let _ = reply.send(Ok(Outcome::Committed(committed.collect())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn submit(open: &OpenGroup) -> oneshot::Receiver<Result<Outcome, AppendError>> {
+        let (reply, answer) = oneshot::channel();
+        open.add(1, |group| {
+            group.look_up_again(reply);
+            Ok(())
+        })
+        .unwrap();
+        answer
+    }
+
+    #[test]
+    fn nobody_waits_for_a_committer_that_has_ended() {
+        let open = OpenGroup::default();
+        let (before, taken) = (submit(&open), open.take().unwrap());
+        let between = submit(&open);
+        open.end();
+        for answer in [between, submit(&open)] {
+            assert!(answer.blocking_recv().is_err(), "its reply is gone");
+        }
+        assert_eq!(taken.again.len(), 1);
+        drop(taken);
+        assert!(before.blocking_recv().is_err());
+    }
+
+    #[test]
+    fn a_failed_addition_drops_the_whole_group() {
+        let open = OpenGroup::default();
+        let first = submit(&open);
+        assert!(open.add(1, |_| Err(LedgerError::Stopped)).is_err());
+        assert!(first.blocking_recv().is_err());
+        open.close();
+        assert!(open.take().is_none());
+    }
+
+    #[test]
+    fn a_full_group_has_no_room_and_an_empty_one_has_room_for_anything() {
+        let open = OpenGroup::default();
+        assert!(open.has_room(GROUP_BYTES_MAX + 1));
+        let _first = submit(&open);
+        assert!(open.has_room(GROUP_BYTES_MAX - 1));
+        assert!(!open.has_room(GROUP_BYTES_MAX));
+        let _taken = open.take();
+        assert!(open.has_room(GROUP_BYTES_MAX + 1));
     }
 }
