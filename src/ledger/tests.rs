@@ -1,5 +1,7 @@
 //! The whole machine on a storage that loses power, fails and comes back.
 
+mod repeats;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
