@@ -30,7 +30,7 @@ use super::snapshot::Snapshot;
 use super::state::FoldState;
 use super::tail::Record;
 
-/// Bytes of committed entries in memory before the sequencer waits for the fold: at 1.2 kB an event
+/// Bytes of committed entries in memory before submissions wait for the fold: at 1.2 kB an event
 /// about 55,000 events. Allocations around them and their index rows, which wait too, take as much again.
 pub(crate) const TAIL_BYTES_MAX: usize = 64 << 20;
 

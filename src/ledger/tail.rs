@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::event::facet::Role;
 use crate::log::hash::Hash;
+use crate::log::tile::TILE_WIDTH;
 use crate::vault::SlotNumber;
 
 use super::edge::Edge;
@@ -105,6 +106,11 @@ impl Tail {
     /// Bytes held in memory, about.
     pub(crate) fn weight_bytes(&self) -> usize {
         self.weight_bytes
+    }
+
+    /// Whether the fold can do nothing about what is held: it is the bundle that still fills.
+    pub(crate) fn is_filling_only(&self) -> bool {
+        self.records.len() < usize::try_from(TILE_WIDTH).unwrap_or(usize::MAX)
     }
 
     /// The record at `index`, where it is in memory.

@@ -1,5 +1,6 @@
 //! The whole machine on a storage that loses power, fails and comes back.
 
+mod attachments;
 mod repeats;
 
 use std::collections::BTreeMap;
