@@ -9,6 +9,7 @@ pub mod entry_view;
 mod members;
 pub mod proofs;
 pub mod receipt;
+pub mod removed;
 #[cfg(test)]
 mod testing;
 mod text;

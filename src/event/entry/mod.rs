@@ -10,8 +10,11 @@
 //!                              · [sequence u64 if flag 0] · [signature 64 if flag 1]
 //! kind  2  settings            canonical JSON (RFC 8785), not empty
 //! kind  4  persons registered  through_slot u64 · n u16 × {D 32, C 32}
+//! kind  5  persons erased      erasure 16 · n u16 × D 32
+//! kind  6  shred               phase u8 · items u64 · root 32 · root key before 16 · after 16
+//! kind  7  prune               items u64 · root 32 · settings u64 · cutoff_us u64
 //! kind 10  conflict            event_key 32 · index of the first u64 · its leaf hash 32
-//! kind  3 index head, 5 persons erased, 6 shred, 7 prune, 8 producer key, 9 freeze: body as it is
+//! kind  3 index head, 8 producer key, 9 freeze: body as it is
 //! ```
 //!
 //! Invariants: `decode(encode(e)) == e` and `encode(decode(b)) == b`; lists are strictly ascending;
@@ -24,10 +27,12 @@ pub use super::keys::LedgerId;
 use crate::log::hash::{Hash, LogIndex};
 
 mod error;
+mod removal;
 #[cfg(test)]
 mod tests;
 
 pub use error::EntryError;
+pub use removal::{ERASED_PERSONS_MAX, PersonsErasedBody, PruneBody, ShredBody, ShredPhase};
 
 /// First bytes of every entry.
 pub const MAGIC: [u8; 4] = *b"CFL1";
@@ -129,7 +134,13 @@ pub enum EntryBody {
     },
     /// A repeated `(source, id)` with other content.
     Conflict(ConflictBody),
-    /// A kind whose body is read elsewhere: 3 and 5 to 9.
+    /// Persons whose secrets are to be destroyed.
+    PersonsErased(PersonsErasedBody),
+    /// Parts that are destroyed with their owners' secrets.
+    Shred(ShredBody),
+    /// Parts whose retention was over.
+    Prune(PruneBody),
+    /// A kind whose body is read elsewhere: 3, 8 and 9.
     Other {
         /// Which.
         kind: Kind,
@@ -147,6 +158,9 @@ impl EntryBody {
             Self::Settings(_) => Kind::Settings,
             Self::PersonsRegistered { .. } => Kind::PersonsRegistered,
             Self::Conflict(_) => Kind::Conflict,
+            Self::PersonsErased(_) => Kind::PersonsErased,
+            Self::Shred(_) => Kind::Shred,
+            Self::Prune(_) => Kind::Prune,
             Self::Other { kind, .. } => *kind,
         }
     }
@@ -247,6 +261,9 @@ impl Entry {
                 out.extend_from_slice(&conflict.first.0.to_be_bytes());
                 out.extend_from_slice(&conflict.first_leaf.0);
             }
+            EntryBody::PersonsErased(erased) => erased.encode(out)?,
+            EntryBody::Shred(shred) => shred.encode(out)?,
+            EntryBody::Prune(prune) => prune.encode(out),
             EntryBody::Other { kind, body } => {
                 if is_typed(*kind) {
                     return Err(EntryError::Untyped { kind: kind.code() });
@@ -287,7 +304,12 @@ impl Entry {
                 first: LogIndex(input.u64()?),
                 first_leaf: input.hash()?,
             }),
-            _ => EntryBody::Other { kind, body: input.rest().to_vec() },
+            Kind::PersonsErased => EntryBody::PersonsErased(PersonsErasedBody::decode(&mut input)?),
+            Kind::Shred => EntryBody::Shred(ShredBody::decode(&mut input)?),
+            Kind::Prune => EntryBody::Prune(PruneBody::decode(&mut input)?),
+            Kind::IndexHead | Kind::ProducerKey | Kind::Freeze => {
+                EntryBody::Other { kind, body: input.rest().to_vec() }
+            }
         };
         input.end()?;
         Ok(Self { ledger, index, time_us, prev, body })
@@ -370,7 +392,7 @@ fn decode_registrations(input: &mut Input<'_>) -> Result<EntryBody, EntryError> 
 }
 
 fn is_typed(kind: Kind) -> bool {
-    matches!(kind, Kind::Event | Kind::Settings | Kind::PersonsRegistered | Kind::Conflict)
+    !matches!(kind, Kind::IndexHead | Kind::ProducerKey | Kind::Freeze)
 }
 
 fn not_empty(kind: Kind, body: &[u8]) -> Result<&[u8], EntryError> {

@@ -36,14 +36,8 @@ fn event() -> impl Strategy<Value = EventBody> {
 }
 
 fn body() -> impl Strategy<Value = EntryBody> {
-    let other = prop::sample::select(vec![
-        Kind::IndexHead,
-        Kind::PersonsErased,
-        Kind::Shred,
-        Kind::Prune,
-        Kind::ProducerKey,
-        Kind::Freeze,
-    ]);
+    let other = prop::sample::select(vec![Kind::IndexHead, Kind::ProducerKey, Kind::Freeze]);
+    let key_id = || any::<[u8; 16]>();
     prop_oneof![
         4 => event().prop_map(EntryBody::Event),
         1 => vec(any::<u8>(), 1..300).prop_map(EntryBody::Settings),
@@ -53,6 +47,23 @@ fn body() -> impl Strategy<Value = EntryBody> {
         1 => (hash(), any::<u64>(), hash()).prop_map(|(event_key, first, refused)| {
             EntryBody::Conflict(ConflictBody { event_key, first: LogIndex(first), first_leaf: refused })
         }),
+        1 => (key_id(), btree_set(hash(), 1..9)).prop_map(|(erasure, persons)| {
+            let persons = persons.into_iter().collect();
+            EntryBody::PersonsErased(PersonsErasedBody { erasure, persons })
+        }),
+        1 => (any::<bool>(), any::<u64>(), hash(), key_id(), key_id()).prop_map(
+            |(begun, items, root, root_key_before, after)| {
+                let is_done = !begun && after != [0; 16];
+                let phase = if is_done { ShredPhase::Done } else { ShredPhase::Begun };
+                let root_key_after = if is_done { after } else { [0; 16] };
+                EntryBody::Shred(ShredBody { phase, items, root, root_key_before, root_key_after })
+            },
+        ),
+        1 => (any::<u64>(), hash(), any::<u64>(), any::<u64>()).prop_map(
+            |(items, root, settings, cutoff_us)| {
+                EntryBody::Prune(PruneBody { items, root, settings, cutoff_us })
+            },
+        ),
         1 => (other, vec(any::<u8>(), 0..300)).prop_map(|(kind, body)| EntryBody::Other { kind, body }),
     ]
 }

@@ -387,7 +387,13 @@ fn withheld_and_removed_parts_are_counted() {
     let report = log.verify();
     assert_eq!(report.verdict(), Verdict::NotProvable, "no shred entry says why");
     let (mut entry, _) = event_entry(4, log.prev());
-    entry.body = EntryBody::Other { kind: crate::event::entry::Kind::Shred, body: vec![1] };
+    entry.body = EntryBody::Shred(crate::event::entry::ShredBody {
+        phase: crate::event::entry::ShredPhase::Begun,
+        items: 1,
+        root: Hash::ZERO,
+        root_key_before: [1; 16],
+        root_key_after: [0; 16],
+    });
     log.append(encode(&entry), Vec::new());
     log.publish();
     let report = log.verify();
