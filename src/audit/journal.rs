@@ -18,7 +18,7 @@ use crate::prove::verdict::{Finding, Report, Verdict};
 use crate::prove::verify_log::{FINDINGS_KEPT, Opened};
 use crate::store::journal::{Cut, JournalError, Scanned, scan};
 use crate::store::{DiskStorage, Frame, Record, SealedPart, Storage};
-use crate::vault::{InboxKey, PersonSecret, SlotNumber, WrappedPerson};
+use crate::vault::{Inboxes, PersonSecret, SlotNumber, WrapError, WrappedPerson};
 
 use super::CHECKPOINT_BYTES_MAX;
 use super::files::{DirectoryLog, read_bounded};
@@ -34,7 +34,7 @@ const ATTEMPTS: usize = 3;
 pub(super) fn persons(
     storage: &DiskStorage,
     ledger: LedgerId,
-    inbox: &InboxKey,
+    inboxes: &Inboxes,
 ) -> (HashMap<SlotNumber, PersonSecret>, bool) {
     let mut persons = HashMap::new();
     if not_a_file(storage).is_some() {
@@ -50,7 +50,7 @@ pub(super) fn persons(
             };
             let Scanned::Frame { frame, .. } = item else { continue };
             for wrapped in &frame.persons {
-                match WrappedPerson::unwrap(wrapped, inbox, ledger) {
+                match unwrap(wrapped, frame.inbox, inboxes, ledger) {
                     Ok(person) => drop(persons.insert(person.slot, person.secret)),
                     Err(_) => is_whole = false,
                 }
@@ -61,6 +61,17 @@ pub(super) fn persons(
         }
     }
     (persons, false)
+}
+
+/// A person of a frame under the inbox key of this number.
+fn unwrap(
+    wrapped: &[u8],
+    number: u32,
+    inboxes: &Inboxes,
+    ledger: LedgerId,
+) -> Result<WrappedPerson, WrapError> {
+    let key = inboxes.get(number).ok_or(WrapError::NotOpened)?;
+    WrappedPerson::unwrap(wrapped, key, ledger)
 }
 
 /// Something in the journal's directory that is no regular file.
@@ -180,17 +191,17 @@ impl<'a> Walk<'a> {
         self.first.get_or_insert(frame.first_index);
         if let Some(vault) = self.vault {
             for wrapped in &frame.persons {
-                if let Err(error) = WrappedPerson::unwrap(wrapped, vault.inbox(), self.ledger) {
+                if let Err(error) = unwrap(wrapped, frame.inbox, vault.inboxes(), self.ledger) {
                     self.fail(error.to_string());
                 }
             }
         }
         for (index, record) in (frame.first_index..).zip(&frame.records) {
-            self.record(index, record);
+            self.record(index, record, frame.inbox);
         }
     }
 
-    fn record(&mut self, index: u64, record: &Record) {
+    fn record(&mut self, index: u64, record: &Record, inbox: u32) {
         self.entries += 1;
         if index < self.size {
             match self.log.entry(index, self.size) {
@@ -208,7 +219,7 @@ impl<'a> Walk<'a> {
                 if let Some(what) = self.wrong(index, &view) {
                     self.fail(format!("entry {index} {what}"));
                 }
-                self.parts(index, view.event.as_ref(), &record.sealed);
+                self.parts(index, view.event.as_ref(), &record.sealed, inbox);
                 self.last = Some((index.saturating_add(1), leaf, view.time_us));
             }
         }
@@ -235,7 +246,7 @@ impl<'a> Walk<'a> {
         (view.time_us < time_us).then_some("is earlier than its predecessor")
     }
 
-    fn parts(&mut self, index: u64, event: Option<&EventView<'_>>, sealed: &[SealedPart]) {
+    fn parts(&mut self, index: u64, event: Option<&EventView<'_>>, sealed: &[SealedPart], inbox: u32) {
         let Some(event) = event else {
             if !sealed.is_empty() {
                 self.fail(format!("entry {index} has parts beside it and is not an event"));
@@ -248,7 +259,7 @@ impl<'a> Walk<'a> {
         }
         let Some(vault) = self.vault else { return };
         for ((role, commitment), part) in event.parts().zip(sealed) {
-            match Self::open(vault, LogIndex(index), event, part) {
+            match Self::open(vault, LogIndex(index), event, part, inbox) {
                 Opened::Withheld => {}
                 Opened::Open { salt, body }
                     if part_commitment(self.ledger, &event.event_key, role, &salt, &body)
@@ -261,8 +272,15 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn open(vault: &Vault, index: LogIndex, event: &EventView<'_>, part: &SealedPart) -> Opened {
-        let masks = vault.inbox().owners();
+    fn open(
+        vault: &Vault,
+        index: LogIndex,
+        event: &EventView<'_>,
+        part: &SealedPart,
+        inbox: u32,
+    ) -> Opened {
+        let Some(key) = vault.inboxes().get(inbox) else { return Opened::Damaged };
+        let masks = key.owners();
         let opened = vault.open_part(event, index, Role(part.role), (masks, &part.owners), &part.blob);
         // The vault keeps its own error, which is told apart from the journal's.
         opened.unwrap_or(Opened::Withheld)

@@ -221,7 +221,7 @@ fn open_vault(place: &Place, log: &DiskStorage, ledger: LedgerId) -> Result<Vaul
     let opened = Vault::open(storage, &format!("vault/{name}"), root_dir, ledger);
     let mut state = VaultState::of(opened);
     if let Some(vault) = &mut state.vault {
-        let (persons, is_whole) = journal::persons(log, ledger, vault.inbox());
+        let (persons, is_whole) = journal::persons(log, ledger, vault.inboxes());
         vault.add_journalled(persons, is_whole);
     }
     Ok(state)

@@ -4,14 +4,14 @@
 //! read. Out of scope: what an opened part must be (the verifier's). Invariant: without the vault a
 //! part counts as withheld, never as good.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use crate::event::facet::Role;
 use crate::log::hash::LogIndex;
 use crate::log::tile::{TILE_WIDTH, sealed_path};
 use crate::prove::entry_view::EventView;
 use crate::prove::verify_log::{Opened, PartSource, PartView, StoredParts, StoredState};
-use crate::store::sealed::{PartState, SealedBundle};
+use crate::store::sealed::{BundleMask, PartState, SealedBundle};
 use crate::store::{DiskStorage, Storage, StoreError, StoredPart};
 use crate::vault::OwnerMask;
 
@@ -30,7 +30,9 @@ pub(super) struct SealedParts<'a> {
     storage: &'a DiskStorage,
     size: u64,
     vault: Option<&'a Vault>,
-    mask: RefCell<Option<(u64, Option<OwnerMask>)>>,
+    /// Which mask key the file says that was read last.
+    said: Cell<BundleMask>,
+    mask: RefCell<Option<(u64, BundleMask, Option<OwnerMask>)>>,
 }
 
 /// Where the sealed parts of a bundle are: the full file, or the widest partial one that holds
@@ -56,7 +58,7 @@ pub(super) fn read_sealed(
     path: &str,
     bundle: u64,
     width: u16,
-) -> Result<Option<StoredParts<StoredPart>>, String> {
+) -> Result<Option<SealedBundle>, String> {
     let Some(bytes) =
         read_bounded(storage, path, SEALED_BYTES_MAX).map_err(|error| error.to_string())?
     else {
@@ -67,23 +69,24 @@ pub(super) fn read_sealed(
     if found != usize::from(width) {
         return Err(format!("{path}: holds {found} entries instead of {width}"));
     }
-    Ok(Some(decoded.entries))
+    Ok(Some(decoded))
 }
 
 impl<'a> SealedParts<'a> {
     pub(super) fn new(storage: &'a DiskStorage, size: u64, vault: Option<&'a Vault>) -> Self {
-        Self { storage, size, vault, mask: RefCell::new(None) }
+        Self { storage, size, vault, said: Cell::default(), mask: RefCell::new(None) }
     }
 
     fn masked(&self, bundle: u64, vault: &Vault) -> Result<Option<OwnerMask>, String> {
         let mut mask = self.mask.borrow_mut();
-        if let Some((of, mask)) = &*mask
-            && *of == bundle
+        let said = self.said.get();
+        if let Some((of, which, mask)) = &*mask
+            && (*of, *which) == (bundle, said)
         {
             return Ok(mask.clone());
         }
-        let found = vault.bundle_mask(bundle)?;
-        *mask = Some((bundle, found.clone()));
+        let found = vault.bundle_mask(bundle, said)?;
+        *mask = Some((bundle, said, found.clone()));
         Ok(found)
     }
 }
@@ -97,8 +100,9 @@ impl PartSource for SealedParts<'_> {
         for _ in 0..READ_ATTEMPTS {
             let file = sealed_file(self.storage, bundle, width).map_err(|error| error.to_string())?;
             let Some((path, width)) = file else { break };
-            if let Some(parts) = read_sealed(self.storage, &path, bundle, width)? {
-                return Ok(Some(parts));
+            if let Some(read) = read_sealed(self.storage, &path, bundle, width)? {
+                self.said.set(read.mask);
+                return Ok(Some(read.entries));
             }
         }
         Err(format!("is missing, and there is no partial file of at least {width} entries"))

@@ -177,7 +177,7 @@ impl Sweep<'_> {
             return Ok(());
         }
         let parts = match read_sealed(storage, path, id.index, id.width) {
-            Ok(Some(parts)) => parts,
+            Ok(Some(read)) => read.entries,
             Ok(None) => return Ok(()),
             Err(error) => {
                 self.fail(path.to_owned(), error);
@@ -189,7 +189,7 @@ impl Sweep<'_> {
         let Ok(Some(verified)) = read_sealed(storage, &chosen, id.index, width) else {
             return Ok(());
         };
-        if let Some(at) = parts.iter().zip(&verified).position(|(a, b)| !agree(a, b)) {
+        if let Some(at) = parts.iter().zip(&verified.entries).position(|(a, b)| !agree(a, b)) {
             self.fail(path.to_owned(), format!("the parts of its entry {at} differ from {chosen}"));
         }
         Ok(())

@@ -17,8 +17,9 @@ use crate::prove::entry_view::EventView;
 use crate::prove::verdict::{Report, Verdict};
 use crate::prove::verify_log::Opened;
 use crate::store::Storage;
+use crate::store::sealed::BundleMask;
 use crate::vault::{
-    DataKey, FileCustody, InboxKey, KeyReader, OwnerMask, PersonSecret, Slot, SlotNumber, VaultError,
+    DataKey, FileCustody, Inboxes, KeyReader, OwnerMask, PersonSecret, Slot, SlotNumber, VaultError,
 };
 
 /// Owners' keys kept ready: about 500 bytes each, 16 MB.
@@ -39,7 +40,7 @@ pub(super) struct Vault {
     ledger: LedgerId,
     tree: RefCell<KeyReader>,
     own: Rc<DataKey>,
-    inbox: InboxKey,
+    inboxes: Inboxes,
     /// Persons whose secrets are in journal frames.
     journalled: HashMap<SlotNumber, PersonSecret>,
     journal_is_whole: bool,
@@ -104,7 +105,8 @@ impl Vault {
             tree.get(slot)?.ok_or(missing)
         };
         let open_key = own(SlotNumber::LEDGER)?.person_secret().data_key();
-        let inbox = InboxKey::from_bytes(&own(SlotNumber::INBOX)?.secret);
+        let missing = VaultError::NodeMissing { level: 0, index: SlotNumber::INBOX.0 >> 6 };
+        let inboxes = Inboxes::read(|slot| tree.get(slot))?.ok_or(missing)?;
         Ok(Self {
             storage,
             prefix: prefix.to_owned(),
@@ -112,7 +114,7 @@ impl Vault {
             ledger,
             tree: RefCell::new(tree),
             own: Rc::new(open_key),
-            inbox,
+            inboxes,
             journalled: HashMap::new(),
             journal_is_whole: false,
             keys: RefCell::new(HashMap::new()),
@@ -120,9 +122,9 @@ impl Vault {
         })
     }
 
-    /// The key of what rides in the journal.
-    pub(super) fn inbox(&self) -> &InboxKey {
-        &self.inbox
+    /// The keys of what rides in the journal.
+    pub(super) fn inboxes(&self) -> &Inboxes {
+        &self.inboxes
     }
 
     /// Adds the persons that were found in the journal, and whether all of it could be read.
@@ -131,9 +133,13 @@ impl Vault {
         self.journal_is_whole = is_whole;
     }
 
-    /// The masks of the owners in a bundle; none where the tree has no key for it.
-    pub(super) fn bundle_mask(&self, bundle: u64) -> Result<Option<OwnerMask>, String> {
-        let Some(slot) = SlotNumber::of_bundle(bundle) else { return Ok(None) };
+    /// The masks of the owners in a bundle's file that says `mask`; none where the tree has no key for it.
+    pub(super) fn bundle_mask(
+        &self,
+        bundle: u64,
+        mask: BundleMask,
+    ) -> Result<Option<OwnerMask>, String> {
+        let Some(slot) = SlotNumber::of_bundle(bundle, mask) else { return Ok(None) };
         let found = self.slot(slot)?;
         Ok(found.map(|slot| OwnerMask::new(&slot.secret)))
     }

@@ -8,11 +8,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash as HashKey;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::log::hash::{Hash, leaf_hash};
 use crate::log::tile::{self, BundleId, TILE_WIDTH, TileId};
-use crate::store::sealed::{Places, SealedBundle, SealedError, StoredPart};
+use crate::store::sealed::{BundleMask, Places, SealedBundle, SealedError, StoredPart};
 
 use super::Shared;
 use super::error::LedgerError;
@@ -77,6 +78,9 @@ struct Bundles<P> {
     last: Option<u64>,
 }
 
+/// The parts of an entry, and which mask key hides their owners.
+pub(crate) type MaskedParts = (BundleMask, Vec<StoredPart>);
+
 /// How to read from a bundle.
 enum Found<P> {
     /// It is in memory.
@@ -124,6 +128,8 @@ type EntryPlaces = Vec<(u32, u16)>;
 /// The cache of one ledger.
 #[derive(Debug)]
 pub(crate) struct FileCache {
+    /// Counts rewritten bundles: what was read before one is not kept after it.
+    rewritten: AtomicU64,
     tiles: Mutex<Generations<TileId, [u8]>>,
     entries: Mutex<Bundles<EntryPlaces>>,
     parts: Mutex<Bundles<Places>>,
@@ -132,6 +138,7 @@ pub(crate) struct FileCache {
 impl Default for FileCache {
     fn default() -> Self {
         Self {
+            rewritten: AtomicU64::new(0),
             tiles: Mutex::new(Generations::new(CACHED_TILES_MAX)),
             entries: Mutex::new(Bundles::new()),
             parts: Mutex::new(Bundles::new()),
@@ -258,9 +265,16 @@ impl FileCache {
         found.ok_or_else(damage)
     }
 
+    /// Forgets a bundle whose sealed parts were written anew.
+    pub(crate) fn forget_parts(&self, bundle: u64) {
+        let mut parts = lock(&self.parts);
+        self.rewritten.fetch_add(1, Ordering::SeqCst);
+        parts.forget(bundle);
+    }
+
     /// The stored parts of an entry whose bundle is full; each blob's checksum fits. Owners and states
     /// stand under the file's checksum only: see [`checked_parts`].
-    pub(crate) fn parts(&self, shared: &Shared, index: u64) -> Result<Vec<StoredPart>, LedgerError> {
+    pub(crate) fn parts(&self, shared: &Shared, index: u64) -> Result<MaskedParts, LedgerError> {
         let (bundle, at) = place_of(index);
         let entry = u16::try_from(at).unwrap_or(u16::MAX);
         let path = shared.path(&sealed_path(BundleId { index: bundle, width: 256 }));
@@ -268,11 +282,11 @@ impl FileCache {
         let kept = match found {
             Found::Whole(places, bytes) => places.of(at).and_then(|(from, len)| {
                 let piece = slice(&bytes, usize::try_from(from).ok()?, len)?;
-                SealedBundle::decode_entry(piece, from, entry).ok()
+                Some((places.mask(), SealedBundle::decode_entry(piece, from, entry).ok()?))
             }),
             Found::Places(places) => places.of(at).and_then(|(from, len)| {
                 let piece = shared.storage.read_range(&path, from, len).ok()?;
-                SealedBundle::decode_entry(&piece, from, entry).ok()
+                Some((places.mask(), SealedBundle::decode_entry(&piece, from, entry).ok()?))
             }),
             Found::Unknown => None,
         };
@@ -292,9 +306,10 @@ impl FileCache {
         shared: &Shared,
         index: u64,
         path: &str,
-    ) -> Result<Option<Vec<StoredPart>>, LedgerError> {
+    ) -> Result<Option<MaskedParts>, LedgerError> {
         let (bundle, at) = place_of(index);
         lock(&self.parts).forget(bundle);
+        let rewritten = self.rewritten.load(Ordering::SeqCst);
         let missing = || LedgerError::Damage { file: path.to_owned(), what: "missing".to_owned() };
         let file_bytes = shared.storage.len(path)?.ok_or_else(missing)?;
         let whole = if file_bytes <= WHOLE_BYTES_MAX {
@@ -321,15 +336,21 @@ impl FileCache {
             }
             None => Some(shared.storage.read_range(path, from, len)?),
         };
-        lock(&self.parts).keep(bundle, places, whole);
+        let mask = places.mask();
+        let mut kept = lock(&self.parts);
+        if self.rewritten.load(Ordering::SeqCst) == rewritten {
+            kept.keep(bundle, places, whole);
+        }
+        drop(kept);
         let entry = u16::try_from(at).unwrap_or(u16::MAX);
-        Ok(piece.and_then(|piece| SealedBundle::decode_entry(&piece, from, entry).ok()))
+        let decoded = piece.and_then(|piece| SealedBundle::decode_entry(&piece, from, entry).ok());
+        Ok(decoded.map(|parts| (mask, parts)))
     }
 }
 
 /// As [`FileCache::parts`], with every byte of the file under its checksum: for parts that could not
 /// be opened, so that damage is told from what was erased.
-pub(crate) fn checked_parts(shared: &Shared, index: u64) -> Result<Vec<StoredPart>, LedgerError> {
+pub(crate) fn checked_parts(shared: &Shared, index: u64) -> Result<MaskedParts, LedgerError> {
     let (bundle, at) = place_of(index);
     let path = sealed_path(BundleId { index: bundle, width: 256 });
     let bytes = must_read(shared, &path)?;
@@ -337,7 +358,8 @@ pub(crate) fn checked_parts(shared: &Shared, index: u64) -> Result<Vec<StoredPar
     let mut decoded = SealedBundle::decode(&bytes, bundle).map_err(|error| damage(error.to_string()))?;
     let found = decoded.entries.len();
     let missing = || damage(format!("{found} entries, so the parts of {index} are missing"));
-    decoded.entries.get_mut(at).map(std::mem::take).ok_or_else(missing)
+    let parts = decoded.entries.get_mut(at).map(std::mem::take).ok_or_else(missing)?;
+    Ok((decoded.mask, parts))
 }
 
 /// Why places were not found.

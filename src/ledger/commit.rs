@@ -19,6 +19,7 @@ use crate::log::merkle;
 use crate::log::tile::TILE_WIDTH;
 use crate::store::frame::FrameWriter;
 use crate::store::journal::Journal;
+use crate::vault::Inboxes;
 
 use super::Shared;
 use super::error::{AppendError, LedgerError};
@@ -82,6 +83,8 @@ pub(crate) struct Group {
     pub(crate) frame: FrameWriter,
     pub(crate) records: Vec<Arc<Record>>,
     pub(crate) terms: Vec<(u64, Term)>,
+    /// What its persons are wrapped and its owners masked under.
+    inboxes: Option<Arc<Inboxes>>,
     submissions: Vec<Submitted>,
     again: Vec<Reply>,
 }
@@ -95,6 +98,17 @@ struct Submitted {
 }
 
 impl Group {
+    /// The inbox keys of the group, which begins at log index `first` where nothing is in it yet.
+    pub(crate) fn begin(&mut self, shared: &Shared, first: u64) -> Arc<Inboxes> {
+        if let (Some(inboxes), false) = (&self.inboxes, self.records.is_empty()) {
+            return Arc::clone(inboxes);
+        }
+        let inboxes = shared.inboxes.load_full();
+        self.frame = FrameWriter::new(first, inboxes.newest().0);
+        self.inboxes = Some(Arc::clone(&inboxes));
+        inboxes
+    }
+
     /// Notes who waits for `entries`.
     pub(crate) fn submitted(&mut self, entries: Range<u64>, with_proof: bool, reply: Reply) {
         self.submissions.push(Submitted { entries, with_proof, reply });
@@ -248,12 +262,23 @@ impl Committer {
 
     fn flush(&mut self, group: &Group) -> Result<(), LedgerError> {
         let began_us = self.shared.clock.monotonic_us();
-        let flushed = self.journal.append_written(&group.frame).and_then(|()| self.journal.sync());
+        let rolled = if self.shared.roll_wanted.swap(false, Ordering::SeqCst) {
+            self.journal.roll()
+        } else {
+            Ok(())
+        };
+        let flushed = rolled
+            .and_then(|()| self.journal.append_written(&group.frame))
+            .and_then(|()| self.journal.sync());
         if let Err(error) = flushed {
             // Before the waiting requests learn of it, so that none of them finds the ledger running.
             let error = LedgerError::from(error);
             self.shared.stop(&error);
             return Err(error);
+        }
+        let newest = self.shared.inboxes.load().newest().0;
+        if group.inboxes.as_ref().is_none_or(|inboxes| inboxes.newest().0 != newest) {
+            self.shared.old_inbox_end.fetch_max(group.frame.next_index(), Ordering::SeqCst);
         }
         let flush_us = self.shared.clock.monotonic_us().saturating_sub(began_us);
         self.shared.stats.committed(group.records.len(), flush_us);

@@ -12,7 +12,6 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use zeroize::Zeroizing;
 
 use crate::event::entry::EntryBody;
 use crate::log::checkpoint::Checkpoint;
@@ -20,7 +19,7 @@ use crate::log::hash::{Hash, LogIndex, TreeSize};
 use crate::log::tile::{self, BundleId, TILE_WIDTH, TileId};
 use crate::store::journal::JournalTrim;
 use crate::store::sealed::{PartRef, SealedWriter};
-use crate::vault::{OwnerMask, Slot, SlotNumber};
+use crate::vault::{Slot, SlotNumber};
 
 use super::Shared;
 use super::commit::Outcome;
@@ -61,9 +60,6 @@ const REGISTRATION_INTERVAL_MS: u64 = 10_000;
 /// them: 64 bundles are about 130 ms.
 const TIMES_LOOKED_FOR: u64 = 1_024;
 const TIMES_RESTORED: usize = 64;
-
-/// Mask keys made together: the slots of one key tree node.
-const MASK_KEYS_MADE_AT_ONCE: u64 = 64;
 
 /// State of the fold's own thread.
 #[derive(Debug)]
@@ -113,6 +109,7 @@ impl Fold {
     /// A fold that continues at `start`.
     pub(crate) fn new(shared: Arc<Shared>, journal: JournalTrim, start: FoldStart) -> Self {
         let now_us = shared.clock.monotonic_us();
+        shared.orders.registered(start.registered_through);
         Self {
             shared,
             journal,
@@ -142,6 +139,8 @@ impl Fold {
             if self.shared.is_stopped() {
                 return;
             }
+            let shared = Arc::clone(&self.shared);
+            let _turn = shared.orders.turn();
             let result = if closing { self.finish() } else { self.step() };
             if let Err(error) = result {
                 self.shared.stop(&error);
@@ -154,6 +153,8 @@ impl Fold {
     }
 
     fn step(&mut self) -> Result<(), LedgerError> {
+        // What was asked for meanwhile waits for the next step.
+        let ordered = self.shared.orders.round();
         self.fold_full_bundles(self.shared.size())?;
         self.index_run(INDEX_ROWS_MAX)?;
         self.poll_registration();
@@ -161,6 +162,7 @@ impl Fold {
         let elapsed_ms = |since_us: u64| now_us.saturating_sub(since_us) / 1000;
         if elapsed_ms(self.last_registration_us) >= REGISTRATION_INTERVAL_MS
             || self.shared.directory.unregistered_count() >= REGISTRATION_PERSONS_MAX
+            || self.shared.orders.wants_registration()
         {
             self.register(now_us);
         }
@@ -174,8 +176,12 @@ impl Fold {
         if grown >= self.shared.options.round_entries
             || given.saturating_sub(self.given_at_round) >= ROUND_BYTES
             || grown > 0 && elapsed_ms(self.last_round_us) >= ROUND_INTERVAL_MS
+            || ordered.is_some()
         {
             self.durable_round()?;
+            if let Some(number) = ordered {
+                self.shared.orders.round_done(number);
+            }
             self.given_at_round = given;
             self.last_round_us = now_us;
         }
@@ -252,16 +258,19 @@ impl Fold {
     }
 
     fn seal_bundle(&self, bundle: u64, records: &[Arc<Record>]) -> Result<Vec<u8>, LedgerError> {
-        let mask = self.shared.bundle_mask(bundle)?;
+        let (which, mask) = self.shared.bundle_mask(bundle)?;
         let bytes = records.iter().map(|record| record.weight_bytes()).sum();
-        let mut writer = SealedWriter::new(bundle, bytes);
+        let mut writer = SealedWriter::new(bundle, which, bytes);
         for (index, record) in (bundle * TILE_WIDTH..).zip(records) {
             let index = LogIndex(index);
             writer.push(record.parts.iter().map(|part| {
                 let owners = part.owners.iter().enumerate().map(|(ordinal, slot)| {
                     mask.mask(index, part.role, u8::try_from(ordinal).unwrap_or(u8::MAX), *slot)
                 });
-                PartRef::sealed(part.role.0, owners, &part.blob)
+                match part.gone {
+                    None => PartRef::sealed(part.role.0, owners, &part.blob),
+                    Some(how) => PartRef::gone(part.role.0, how, owners),
+                }
             }))?;
         }
         Ok(writer.finish())
@@ -383,6 +392,7 @@ impl Fold {
             Ok(Ok(Outcome::Committed(_))) => {
                 self.registered_through = pending.through_slot;
                 self.shared.directory.registered(pending.through_slot);
+                self.shared.orders.registered(pending.through_slot);
                 self.registration = None;
             }
             Err(oneshot::error::TryRecvError::Empty) => {}
@@ -398,35 +408,6 @@ pub(crate) fn sealed_path(id: BundleId) -> String {
 }
 
 impl Shared {
-    /// The mask key of a bundle. Keys are made and stored durably for 64 bundles at once, which is
-    /// one node of the key tree, so that the fold waits for the disk once in 16,384 entries.
-    fn bundle_mask(&self, bundle: u64) -> Result<OwnerMask, LedgerError> {
-        let slot_of = |each| {
-            SlotNumber::of_bundle(each)
-                .ok_or_else(|| LedgerError::Setup(format!("the vault has no room for bundle {each}")))
-        };
-        if let Some(found) = self.tree.get(slot_of(bundle)?)? {
-            return Ok(OwnerMask::new(&found.secret));
-        }
-        let first = bundle - bundle % MASK_KEYS_MADE_AT_ONCE;
-        let mut made = Vec::new();
-        let mut wanted = Zeroizing::new([0_u8; 32]);
-        for each in first..first + MASK_KEYS_MADE_AT_ONCE {
-            let slot = slot_of(each)?;
-            if self.tree.get(slot)?.is_some() {
-                continue;
-            }
-            let mut secret = Zeroizing::new([0_u8; 32]);
-            crate::clock::random_fill(&mut *secret)?;
-            if each == bundle {
-                wanted.clone_from(&secret);
-            }
-            made.push((slot, Slot::key(secret)));
-        }
-        self.tree.put(&made)?;
-        Ok(OwnerMask::new(&wanted))
-    }
-
     /// The committed records of `[from, to)`, which must still be in memory.
     fn tail_range(&self, from: u64, to: u64) -> Vec<Arc<Record>> {
         self.tail.read().unwrap_or_else(PoisonError::into_inner).range(from, to)

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::event::entry::EntryBody;
+use crate::vault::SlotNumber;
 
 use super::Shared;
 use super::admit::Prepared;
@@ -28,6 +29,8 @@ pub(crate) enum Item {
     Event(Box<Prepared>),
     /// An entry of the ledger's own.
     System(EntryBody),
+    /// An entry that says whose secrets are to be destroyed, and the slots that hold them.
+    Erase(EntryBody, Vec<SlotNumber>),
 }
 
 impl Item {
@@ -45,7 +48,7 @@ impl Item {
                     .sum();
                 160 + 33 * keys + sealed + 105 * event.persons.len()
             }
-            Self::System(_) => 65_535 + 16,
+            Self::System(_) | Self::Erase(..) => 65_535 + 16,
         }
     }
 }

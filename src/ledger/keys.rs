@@ -37,6 +37,8 @@ impl std::fmt::Debug for Secrets {
 pub struct LedgerKeys {
     /// Signs checkpoints; its name is the origin.
     pub signer: SigningKey,
+    /// Signs certificates of erasures; its name is the origin and `/certificates`.
+    pub certifier: SigningKey,
     /// HMAC keys.
     pub secrets: Secrets,
     /// Keeps the vault's root key.
@@ -49,6 +51,7 @@ pub(crate) struct KeyFiles {
     pub(crate) signer: PathBuf,
     pub(crate) reader: PathBuf,
     pub(crate) root: PathBuf,
+    pub(crate) certifier: PathBuf,
 }
 
 impl KeyFiles {
@@ -59,6 +62,7 @@ impl KeyFiles {
             signer: data.join("keys").join(format!("{name}.signing-key")),
             reader: ledger.join("reader.key"),
             root: data.join("keys").join(format!("{name}.vault-root")),
+            certifier: data.join("keys").join(format!("{name}.certificate-key")),
         }
     }
 }
@@ -71,12 +75,14 @@ impl LedgerKeys {
     pub fn create(data: &Path, name: &str, origin: &str) -> Result<Self, LedgerError> {
         let files = KeyFiles::of(data, name);
         let signer = signer::create(&files.signer, origin)?;
+        let certifier = signer::create(&files.certifier, &certifier_name(origin))?;
         let ring = KeyRing::create(&files.reader)?;
         let vkey = format!("{}\n", signer.verifier());
         let storage = DiskStorage::open(data)?;
         storage.write_durable(&format!("ledgers/{name}/verifier.key"), vkey.as_bytes())?;
         Ok(Self {
             signer,
+            certifier,
             secrets: Secrets::current(&ring)?,
             custody: Box::new(FileCustody::new(files.root)),
         })
@@ -85,17 +91,29 @@ impl LedgerKeys {
     /// Reads the keys of a ledger whose origin is `origin`.
     ///
     /// # Errors
-    /// Where a file is missing, readable by others or damaged; none is ever made anew.
+    /// Where a file is missing, readable by others or damaged. None is ever made anew but the key for
+    /// certificates, which an earlier release did not have and the log registers before it is used.
     pub fn open(data: &Path, name: &str, origin: &str) -> Result<Self, LedgerError> {
         let files = KeyFiles::of(data, name);
         let signer = signer::open(&files.signer, origin)?;
+        let certifier = if files.certifier.exists() {
+            signer::open(&files.certifier, &certifier_name(origin))?
+        } else {
+            signer::create(&files.certifier, &certifier_name(origin))?
+        };
         let ring = KeyRing::open(&files.reader)?;
         Ok(Self {
             signer,
+            certifier,
             secrets: Secrets::current(&ring)?,
             custody: Box::new(FileCustody::new(files.root)),
         })
     }
+}
+
+/// Name of the key that signs a ledger's certificates.
+fn certifier_name(origin: &str) -> String {
+    format!("{origin}/certificates")
 }
 
 impl Secrets {

@@ -24,9 +24,12 @@ mod fold;
 mod host;
 mod intake;
 mod keys;
+mod masks;
 mod nodes;
 mod open;
+mod orders;
 mod persons;
+mod removal;
 mod sequencer;
 mod settings;
 mod shared;
@@ -51,6 +54,7 @@ pub use host::{
 };
 pub(crate) use keys::KeyFiles;
 pub use keys::{LedgerKeys, Secrets};
+pub use removal::{Asker, EraseError, EraseRequest, Erased, ErasureId, REASON_BYTES_MAX};
 pub use shared::OnFatal;
 pub use snapshot::{Access, DecodedEntry, Snapshot, StoredEvent};
 pub(crate) use start::anchor_file;
@@ -63,8 +67,7 @@ use crate::event::custom::{CustomError, CustomType};
 use crate::event::entry::EntryBody;
 use crate::log::note::VerifierKey;
 
-use commit::Outcome;
-use intake::{Item, Submission};
+use intake::Item;
 use shared::Shared;
 use stats::Stats;
 
@@ -79,13 +82,20 @@ pub struct LedgerOptions {
     /// How far ahead of the ledger's clock an event's time may be, and how far the wall clock may
     /// run ahead of the monotonic one, in milliseconds.
     pub skew_max_ms: u64,
+    /// Milliseconds after an erasure at which its persons' data is destroyed at the latest.
+    pub shred_interval_ms: u64,
     /// Entries between two rounds that make tiles and sealed parts durable and trim the journal.
     pub round_entries: u64,
 }
 
 impl Default for LedgerOptions {
     fn default() -> Self {
-        Self { publish_interval_ms: 1_000, skew_max_ms: 300_000, round_entries: fold::ROUND_ENTRIES }
+        Self {
+            publish_interval_ms: 1_000,
+            skew_max_ms: 300_000,
+            shred_interval_ms: 60_000,
+            round_entries: fold::ROUND_ENTRIES,
+        }
     }
 }
 
@@ -237,18 +247,7 @@ impl Ledger {
     /// Appends an entry of the ledger's own and returns its index once it is durable. Blocks, so it
     /// is called from threads that may.
     fn append_system(&self, body: EntryBody) -> Result<u64, LedgerError> {
-        let (reply, answer) = tokio::sync::oneshot::channel();
-        let submission = Submission { items: vec![Item::System(body)], with_proof: false, reply };
-        // Few and asked for by an administrator, so none is refused because events wait.
-        if !self.shared.submit(submission, usize::MAX) {
-            return Err(LedgerError::Stopped);
-        }
-        match answer.blocking_recv() {
-            Ok(Ok(Outcome::Committed(committed))) => {
-                committed.first().map(|entry| entry.index).ok_or(LedgerError::Stopped)
-            }
-            _ => Err(LedgerError::Stopped),
-        }
+        self.shared.append_own(Item::System(body))
     }
 
     /// Ends the ledger in good order: what is queued is committed, the fold is made durable, the
@@ -259,6 +258,10 @@ impl Ledger {
     pub fn close(&self) -> Result<(), LedgerError> {
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let mut threads = threads.into_iter();
+        self.shared.keeper.end();
+        if let Some(keeper) = threads.next() {
+            let _ = keeper.join();
+        }
         self.shared.close_intake();
         if let Some(committer) = threads.next() {
             let _ = committer.join();

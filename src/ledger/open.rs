@@ -15,8 +15,8 @@ use crate::log::merkle::Frontier;
 use crate::log::tile::{self, BundleId, TILE_WIDTH, TileId};
 use crate::store::Storage;
 use crate::store::frame::Frame;
-use crate::store::sealed::SealedBundle;
-use crate::vault::{InboxKey, KeyTree, OwnerMask, SlotNumber, WrappedPerson};
+use crate::store::sealed::{BundleMask, SealedBundle};
+use crate::vault::{Inboxes, KeyTree, OwnerMask, SlotNumber, WrappedPerson};
 
 use super::edge::Edge;
 use super::error::LedgerError;
@@ -36,6 +36,10 @@ pub(crate) struct Recovered {
     pub(crate) registered_through: u64,
     /// Newest settings entry; none in an empty ledger.
     pub(crate) settings: Option<u64>,
+    /// Which mask key hides the owners in the filling bundle's files.
+    pub(crate) mask: BundleMask,
+    /// The index that follows the last entry under an inbox key that is not the newest; 0 for none.
+    pub(crate) old_inbox_end: u64,
 }
 
 /// Reads files relative to one ledger.
@@ -120,9 +124,14 @@ impl Files<'_> {
     }
 
     /// The records `[folded, to)` of the filling bundle, from its partial files.
-    fn filling_bundle(&self, folded: u64, to: u64, tree: &KeyTree) -> Result<Vec<Record>, LedgerError> {
+    fn filling_bundle(
+        &self,
+        folded: u64,
+        to: u64,
+        tree: &KeyTree,
+    ) -> Result<(Vec<Record>, BundleMask), LedgerError> {
         if to == folded {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), BundleMask::First));
         }
         let bundle = folded / TILE_WIDTH;
         let id = BundleId { index: bundle, width: 256 };
@@ -134,7 +143,8 @@ impl Files<'_> {
         let (path, bytes) = self.at_least(&sealed_path(id), to - folded)?;
         let sealed = SealedBundle::decode(&bytes, bundle)
             .map_err(|error| self.damage(&path, error.to_string()))?;
-        let mask = SlotNumber::of_bundle(bundle).map_or(Ok(None), |slot| tree.get(slot))?;
+        let said = sealed.mask;
+        let mask = SlotNumber::of_bundle(bundle, said).map_or(Ok(None), |slot| tree.get(slot))?;
         let mask = mask.ok_or_else(|| self.damage(&path, "the vault holds no mask key for it"))?;
         let mask = OwnerMask::new(&mask.secret);
         let mut records = Vec::new();
@@ -144,11 +154,12 @@ impl Files<'_> {
                 let owners = (0_u8..)
                     .zip(part.owners())
                     .map(|(ordinal, masked)| mask.unmask(LogIndex(index), role, ordinal, *masked));
-                SealedBlob { role, owners: owners.collect(), blob: part.blob().to_vec() }
+                let (owners, gone) = (owners.collect(), part.state().gone());
+                SealedBlob { role, owners, blob: part.into_blob(), gone }
             });
             records.push(self.record(index, entry, parts.collect(), None)?.0);
         }
-        Ok(records)
+        Ok((records, said))
     }
 
     /// A record and its decoded body, held against its position and its predecessor.
@@ -180,7 +191,7 @@ impl Files<'_> {
         frames: Vec<Frame>,
         journal_from: Option<u64>,
         tree: &KeyTree,
-        inbox: &InboxKey,
+        inboxes: &Inboxes,
     ) -> Result<Recovered, LedgerError> {
         let state = FoldState::read(self.storage, &self.path(FoldState::FILE))?;
         let base = journal_from.unwrap_or_else(|| state.as_ref().map_or(0, |state| state.folded));
@@ -192,7 +203,8 @@ impl Files<'_> {
         let folded = base - base % TILE_WIDTH;
         let (edge, upper) = self.edge(folded)?;
         let mut tail = Tail::new(folded, edge);
-        tail.extend(self.filling_bundle(folded, base, tree)?.into_iter().map(Arc::new));
+        let (filling, mask) = self.filling_bundle(folded, base, tree)?;
+        tail.extend(filling.into_iter().map(Arc::new));
         let mut recovered = Recovered {
             tail,
             upper,
@@ -200,6 +212,8 @@ impl Files<'_> {
             persons: Vec::new(),
             registered_through: 1,
             settings: None,
+            mask,
+            old_inbox_end: 0,
         };
         match state {
             Some(state) if base > 0 => {
@@ -210,12 +224,19 @@ impl Files<'_> {
             _ => {}
         }
         for frame in frames {
-            self.replay(frame, inbox, &mut recovered)?;
+            self.replay(frame, inboxes, &mut recovered)?;
         }
         Ok(recovered)
     }
 
-    fn replay(&self, frame: Frame, inbox: &InboxKey, into: &mut Recovered) -> Result<(), LedgerError> {
+    fn replay(&self, frame: Frame, inboxes: &Inboxes, into: &mut Recovered) -> Result<(), LedgerError> {
+        let inbox = inboxes.get(frame.inbox).ok_or_else(|| {
+            let number = frame.inbox;
+            self.damage("journal", format!("a frame is under inbox key {number}, which is not there"))
+        })?;
+        if frame.inbox != inboxes.newest().0 {
+            into.old_inbox_end = into.old_inbox_end.max(frame.next_index());
+        }
         for wrapped in &frame.persons {
             into.persons.push(WrappedPerson::unwrap(wrapped, inbox, self.ledger)?);
         }
@@ -229,7 +250,7 @@ impl Files<'_> {
                 let owners = (0_u8..).zip(&part.owners).map(|(ordinal, masked)| {
                     inbox.owners().unmask(LogIndex(index), role, ordinal, *masked)
                 });
-                SealedBlob { role, owners: owners.collect(), blob: part.blob }
+                SealedBlob { role, owners: owners.collect(), blob: part.blob, gone: None }
             });
             let prev = (index > into.folded || index == 0).then_some(into.tail.last_leaf);
             let (record, body) = self.record(index, journaled.entry, parts.collect(), prev)?;

@@ -6,7 +6,8 @@
 //! are moved out of the journal ([`super::fold`]). Invariant: at most one live `Person` exists
 //! for a directory key, so two requests that name a new person at once share one secret.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use crate::event::facet::Facet;
@@ -111,9 +112,16 @@ struct State {
     next_slot: u64,
     /// In the journal but not yet in a registration entry, in slot order.
     unregistered: VecDeque<Unregistered>,
+    /// Slots whose persons are erased: from the moment their entry has its position, until the process
+    /// ends, since a request may hold such a person for as long. 8 bytes each.
+    erased: HashSet<u64>,
 }
 
 impl State {
+    fn is_erased(&self, person: &Person) -> bool {
+        person.slot().is_some_and(|slot| self.erased.contains(&slot.0))
+    }
+
     fn known(&self, key: &Hash) -> Option<Arc<Person>> {
         if let Some(person) = self.undrained.get(key).or_else(|| self.young.get(key)) {
             return Some(Arc::clone(person));
@@ -125,6 +133,9 @@ impl State {
     }
 
     fn remember(&mut self, person: &Arc<Person>) {
+        if self.is_erased(person) {
+            return;
+        }
         if self.young.len() >= CACHED_PERSONS_MAX {
             self.old = std::mem::take(&mut self.young);
         }
@@ -139,6 +150,9 @@ pub(crate) struct Directory {
     index: Arc<Index>,
     tree: Arc<KeyTree>,
     state: Mutex<State>,
+    /// Number of slots in [`State::erased`], so that nobody takes the lock while there is none.
+    erased: AtomicUsize,
+    returned: AtomicU64,
 }
 
 impl Directory {
@@ -150,14 +164,16 @@ impl Directory {
         next_slot: u64,
     ) -> Self {
         let state = Mutex::new(State { next_slot, ..State::default() });
-        Self { names_mac: MacKey::new(directory_secret), index, tree, state }
+        let (erased, returned) = (AtomicUsize::new(0), AtomicU64::new(0));
+        Self { names_mac: MacKey::new(directory_secret), index, tree, state, erased, returned }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn key_of(&self, person: &PersonRef) -> Hash {
+    /// The directory key of an identifier, whether or not the ledger has met it.
+    pub(crate) fn key_of(&self, person: &PersonRef) -> Hash {
         self.names_mac.directory_key(person.namespace, &person.id)
     }
 
@@ -166,31 +182,42 @@ impl Directory {
         self.find_key(self.key_of(person))
     }
 
-    fn find_key(&self, key: Hash) -> Result<Option<Arc<Person>>, LedgerError> {
+    /// The live person of a directory key.
+    pub(crate) fn find_key(&self, key: Hash) -> Result<Option<Arc<Person>>, LedgerError> {
+        Ok(self.look(key)?.0)
+    }
+
+    /// The live person of a directory key, and whether there is a slot that is or was somebody's of it.
+    fn look(&self, key: Hash) -> Result<(Option<Arc<Person>>, bool), LedgerError> {
         if let Some(person) = self.lock().known(&key) {
-            return Ok(Some(person));
+            return Ok((Some(person), true));
         }
         let term = Term { facet: FACET_DIRECTORY, key: *key.as_bytes() };
-        for slot in self.index.find(&term)? {
-            if let Some(found) = self.tree.get(SlotNumber(slot))?
+        let slots = self.index.find(&term)?;
+        for slot in &slots {
+            if let Some(found) = self.tree.get(SlotNumber(*slot))?
                 && found.directory_key() == key
             {
-                let person = Arc::new(Person::new(key, found.person_secret(), Some(SlotNumber(slot))));
+                let person = Arc::new(Person::new(key, found.person_secret(), Some(SlotNumber(*slot))));
                 let mut state = self.lock();
                 if let Some(known) = state.known(&key) {
-                    return Ok(Some(known));
+                    return Ok((Some(known), true));
+                }
+                if state.erased.contains(slot) {
+                    continue;
                 }
                 state.remember(&person);
-                return Ok(Some(person));
+                return Ok((Some(person), true));
             }
         }
-        Ok(None)
+        Ok((None, !slots.is_empty()))
     }
 
     /// The person behind an identifier, made anew where the ledger has never met it.
     pub(crate) fn find_or_make(&self, person: &PersonRef) -> Result<Arc<Person>, LedgerError> {
         let key = self.key_of(person);
-        if let Some(person) = self.find_key(key)? {
+        let (found, was_here) = self.look(key)?;
+        if let Some(person) = found {
             return Ok(person);
         }
         let made = Arc::new(Person::new(key, PersonSecret::generate()?, None));
@@ -198,11 +225,45 @@ impl Directory {
         if let Some(known) = state.known(&key) {
             return Ok(known);
         }
+        if was_here {
+            self.returned.fetch_add(1, Ordering::Relaxed);
+        }
         if state.fresh.len() >= CACHED_PERSONS_MAX {
             state.fresh.retain(|_, person| person.strong_count() > 0);
         }
         state.fresh.insert(key, Arc::downgrade(&made));
         Ok(made)
+    }
+
+    /// Persons made since the start whose identifier had been erased before: a fresh identity each.
+    pub(crate) fn returned(&self) -> u64 {
+        self.returned.load(Ordering::Relaxed)
+    }
+
+    /// Takes the persons in these slots out of the directory: nothing of theirs is opened any more, and
+    /// whoever names them again names somebody new.
+    pub(crate) fn erase(&self, slots: &[SlotNumber]) {
+        let mut state = self.lock();
+        state.erased.extend(slots.iter().map(|slot| slot.0));
+        self.erased.store(state.erased.len(), Ordering::SeqCst);
+        let State { undrained, young, old, erased, .. } = &mut *state;
+        for known in [undrained, young, old] {
+            known.retain(|_, person| !person.slot().is_some_and(|slot| erased.contains(&slot.0)));
+        }
+    }
+
+    /// Whether the person in a slot is erased; known for as long as the process runs.
+    pub(crate) fn is_erased(&self, slot: SlotNumber) -> bool {
+        self.erased.load(Ordering::SeqCst) > 0 && self.lock().erased.contains(&slot.0)
+    }
+
+    /// Whether one of the persons is erased.
+    pub(crate) fn has_erased(&self, persons: &[Arc<Person>]) -> bool {
+        if self.erased.load(Ordering::SeqCst) == 0 {
+            return false;
+        }
+        let state = self.lock();
+        persons.iter().any(|person| state.is_erased(person))
     }
 
     /// The person in a vault slot.
@@ -265,14 +326,20 @@ impl Directory {
 
     /// Persons that are in the journal and not yet in the key tree.
     pub(crate) fn undrained(&self) -> Vec<Arc<Person>> {
-        self.lock().undrained.values().cloned().collect()
+        self.lock().undrained_slots.values().cloned().collect()
     }
 
     /// Forgets persons that the key tree now holds durably; they stay in the cache.
     pub(crate) fn drained(&self, persons: &[Arc<Person>]) {
         let mut state = self.lock();
         for person in persons {
-            state.undrained.remove(&person.directory_key);
+            if state
+                .undrained
+                .get(&person.directory_key)
+                .is_some_and(|held| held.slot() == person.slot())
+            {
+                state.undrained.remove(&person.directory_key);
+            }
             if let Some(slot) = person.slot() {
                 state.undrained_slots.remove(&slot.0);
             }

@@ -14,9 +14,9 @@ use crate::event::entry::{Entry, EntryBody, EventBody};
 use crate::event::keys::{self, Period};
 use crate::index::{FACET_DIRECTORY, FACET_EVENT_KEY, Term};
 use crate::log::hash::{Hash, LogIndex, leaf_hash};
-use crate::store::frame::{FRAME_BYTES_MAX, FrameWriter};
+use crate::store::frame::FRAME_BYTES_MAX;
 use crate::store::journal::JournalError;
-use crate::vault::{SlotNumber, WrappedPerson};
+use crate::vault::{InboxKey, SlotNumber, WrappedPerson};
 
 use super::Shared;
 use super::admit::Prepared;
@@ -100,7 +100,7 @@ impl Sequencer {
             }
         };
         shared.open.add(bytes, |group| {
-            if self.must_look_up_again(&items) {
+            if self.must_look_up_again(shared, &items) {
                 group.look_up_again(reply);
                 return Ok(());
             }
@@ -126,12 +126,14 @@ impl Sequencer {
         Ok(now_us.max(self.time_us))
     }
 
-    fn must_look_up_again(&self, items: &[Item]) -> bool {
+    fn must_look_up_again(&self, shared: &Shared, items: &[Item]) -> bool {
         items.iter().any(|item| match item {
             Item::Event(event) => {
-                event.looked_up_to < self.recent.old_from || self.recent.contains(&event.event_key)
+                event.looked_up_to < self.recent.old_from
+                    || self.recent.contains(&event.event_key)
+                    || shared.directory.has_erased(&event.persons)
             }
-            Item::System(_) => false,
+            Item::System(_) | Item::Erase(..) => false,
         })
     }
 
@@ -142,9 +144,8 @@ impl Sequencer {
         now_us: u64,
         group: &mut Group,
     ) -> Result<(), LedgerError> {
-        if group.records.is_empty() {
-            group.frame = FrameWriter::new(self.size);
-        }
+        let inboxes = group.begin(shared, self.size);
+        let (_, inbox) = inboxes.newest();
         let index = LogIndex(self.size);
         let mut occurred_us = Some(now_us);
         let (body, parts, event_key) = match item {
@@ -152,8 +153,13 @@ impl Sequencer {
             Item::Event(event) => {
                 let key = event.event_key;
                 occurred_us = event.occurred_us.or(occurred_us);
-                let (body, parts) = position(shared, *event, now_us, group)?;
+                let (body, parts) = position(shared, *event, now_us, inbox, group)?;
                 (body, parts, Some(key))
+            }
+            Item::Erase(body, slots) => {
+                // From this position on nobody's event is sealed under a secret that is to be destroyed.
+                shared.directory.erase(&slots);
+                (body, Vec::new(), None)
             }
         };
         index_terms(self.size, &body, event_key, &mut group.terms);
@@ -161,7 +167,7 @@ impl Sequencer {
         let mut bytes = Vec::with_capacity(512);
         entry.encode(&mut bytes).map_err(|source| LedgerError::Entry { index: index.0, source })?;
         let leaf = leaf_hash(&bytes);
-        let owners = shared.inbox.owners();
+        let owners = inbox.owners();
         let sealed = parts.iter().map(|part| {
             let mask = |(ordinal, slot): (usize, &SlotNumber)| {
                 owners.mask(index, part.role, u8::try_from(ordinal).unwrap_or(u8::MAX), *slot)
@@ -185,12 +191,13 @@ fn position(
     shared: &Shared,
     event: Prepared,
     now_us: u64,
+    inbox: &InboxKey,
     group: &mut Group,
 ) -> Result<(EntryBody, Vec<SealedBlob>), LedgerError> {
     let slots = event
         .persons
         .iter()
-        .map(|person| slot_of(shared, person, group))
+        .map(|person| slot_of(shared, person, inbox, group))
         .collect::<Result<Vec<_>, _>>()?;
     let period: Period = keys::period_of(now_us);
     let mut keys = event.open_keys;
@@ -205,7 +212,7 @@ fn position(
         } else {
             part.owners.iter().filter_map(|at| slots.get(usize::from(*at)).copied()).collect()
         };
-        parts.push(SealedBlob { role: part.role, owners, blob: part.blob });
+        parts.push(SealedBlob { role: part.role, owners, blob: part.blob, gone: None });
     }
     let body = EntryBody::Event(EventBody {
         event_key: event.event_key,
@@ -219,13 +226,18 @@ fn position(
     Ok((body, parts))
 }
 
-fn slot_of(shared: &Shared, person: &Arc<Person>, group: &mut Group) -> Result<SlotNumber, LedgerError> {
+fn slot_of(
+    shared: &Shared,
+    person: &Arc<Person>,
+    inbox: &InboxKey,
+    group: &mut Group,
+) -> Result<SlotNumber, LedgerError> {
     if shared.directory.assign_slot(person)
         && let Some(slot) = person.slot()
     {
         let wrapped =
             WrappedPerson { slot, directory_key: person.directory_key, secret: person.secret().clone() };
-        let wrapped = wrapped.wrap(&shared.inbox, shared.id)?;
+        let wrapped = wrapped.wrap(inbox, shared.id)?;
         group.frame.push_person(&wrapped).map_err(JournalError::from)?;
         let key = *person.directory_key.as_bytes();
         group.terms.push((slot.0, Term { facet: FACET_DIRECTORY, key }));

@@ -4,9 +4,9 @@
 //! what each thread does. Invariants: `tail` is locked only for copying; nothing is awaited or
 //! written to disk under it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -23,15 +23,19 @@ use crate::log::hash::{Hash, TreeSize};
 use crate::log::note::{SigningKey, VerifierKey};
 use crate::log::tile::TileId;
 use crate::store::Storage;
-use crate::vault::{AsideKey, DataKey, InboxKey, KeyTree};
+use crate::store::journal::JournalTrim;
+use crate::store::sealed::BundleMask;
+use crate::vault::{AsideKey, DataKey, Inboxes, KeyTree};
 
 use super::cache::FileCache;
-use super::commit::OpenGroup;
+use super::commit::{OpenGroup, Outcome};
 use super::error::LedgerError;
 use super::fold::TAIL_BYTES_MAX;
-use super::intake::Intake;
+use super::intake::{Intake, Item, Submission};
+use super::orders::Orders;
 use super::persons::Directory;
-use super::start::anchor_file;
+use super::removal::{Keeper, Removed};
+use super::start::{OnWarning, anchor_file};
 use super::stats::Stats;
 use super::tail::Tail;
 use super::times::TimesCache;
@@ -65,7 +69,30 @@ pub(crate) struct Shared {
     pub(crate) secrets: Secrets,
     pub(crate) macs: Macs,
     pub(crate) open_key: DataKey,
-    pub(crate) inbox: InboxKey,
+    /// Keys of what rides in the journal; two while a shred is under way.
+    pub(crate) inboxes: ArcSwap<Inboxes>,
+    /// The index that follows the last journalled entry under an inbox key that is not the newest.
+    pub(crate) old_inbox_end: AtomicU64,
+    /// Set where the next frame must begin a new segment of the journal.
+    pub(crate) roll_wanted: AtomicBool,
+    /// Which mask key hides the owners of bundles that are not full yet, where it is not the first.
+    pub(crate) masks: Mutex<BTreeMap<u64, BundleMask>>,
+    /// Parts that are gone.
+    pub(crate) removed: ArcSwap<Removed>,
+    /// What the fold is asked to do besides its own.
+    pub(crate) orders: Orders,
+    /// Wakes the thread that shreds.
+    pub(crate) keeper: Keeper,
+    /// Held by whoever takes an erasure.
+    pub(crate) erasing: Mutex<()>,
+    /// Held by whoever removes parts.
+    pub(crate) removing: Mutex<()>,
+    /// The end of the journal where segments are removed.
+    pub(crate) journal: JournalTrim,
+    /// Signs certificates of erasures.
+    pub(crate) certifier: SigningKey,
+    /// Index of the settings entry that registers [`Shared::certifier`], once it is known.
+    pub(crate) certifier_entry: OnceLock<u64>,
     pub(crate) tree: Arc<KeyTree>,
     pub(crate) directory: Directory,
     pub(crate) index: Arc<Index>,
@@ -94,6 +121,7 @@ pub(crate) struct Shared {
     pub(crate) closing: AtomicBool,
     pub(crate) stopped: AtomicBool,
     pub(crate) on_fatal: OnFatal,
+    pub(crate) on_warning: OnWarning,
     pub(crate) waiting: Mutex<()>,
     /// Signalled when the tail has grown or the ledger closes.
     pub(crate) grown: Condvar,
@@ -200,6 +228,38 @@ impl Shared {
     /// Tells those who follow the ledger that there may be something new.
     pub(crate) fn announce_change(&self) {
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Tells the operator something.
+    pub(crate) fn warn(&self, warning: &str) {
+        (self.on_warning)(warning);
+    }
+
+    /// The log index the journal begins with.
+    pub(crate) fn journal_first(&self) -> u64 {
+        self.journal.first_index().unwrap_or(0)
+    }
+
+    /// Index of the first entry whose record is in memory.
+    pub(crate) fn in_memory_from(&self) -> u64 {
+        self.tail.read().unwrap_or_else(PoisonError::into_inner).base()
+    }
+
+    /// Appends an entry of the ledger's own and gives its index once it is durable. Blocks, so it is called
+    /// from threads that may.
+    pub(crate) fn append_own(&self, item: Item) -> Result<u64, LedgerError> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        let submission = Submission { items: vec![item], with_proof: false, reply };
+        // Few and asked for by the ledger or an administrator, so none is refused because events wait.
+        if !self.submit(submission, usize::MAX) {
+            return Err(LedgerError::Stopped);
+        }
+        match answer.blocking_recv() {
+            Ok(Ok(Outcome::Committed(committed))) => {
+                committed.first().map(|entry| entry.index).ok_or(LedgerError::Stopped)
+            }
+            _ => Err(LedgerError::Stopped),
+        }
     }
 
     /// True once a write has failed.

@@ -16,11 +16,11 @@ use crate::index::{self, Term};
 use crate::log::hash::{Hash, LogIndex, TreeSize, leaf_hash};
 use crate::log::merkle::{self, BuildError};
 use crate::prove::receipt::{PartContent, PartOpening};
-use crate::store::sealed::{PartState, StoredPart};
-use crate::vault::{DataKey, OwnerMask, SlotNumber, VaultError};
+use crate::store::sealed::PartState;
+use crate::vault::{DataKey, SlotNumber, VaultError};
 
 use super::Shared;
-use super::cache::checked_parts;
+use super::cache::{MaskedParts, checked_parts};
 use super::error::LedgerError;
 use super::nodes::LedgerNodes;
 use super::persons::Person;
@@ -177,14 +177,15 @@ impl Snapshot {
         let record = self.shared.tail.read().unwrap_or_else(PoisonError::into_inner).get(index);
         let parts = if let Some(record) = record {
             let views = record.parts.iter().cloned();
-            let views = views.map(|blob| SealedView { state: PartState::Sealed, blob });
+            let views = views.map(|blob| SealedView {
+                state: blob.gone.map_or(PartState::Sealed, PartState::from),
+                blob,
+            });
             self.open_parts(&body, views.collect(), access)?
         } else {
             let views = self.views(index, self.shared.files.parts(&self.shared, index)?)?;
             let parts = self.open_parts(&body, views, access)?;
-            let is_readable = |part: &PartOpening| {
-                matches!(part.content, PartContent::Open { .. } | PartContent::Withheld)
-            };
+            let is_readable = |part: &PartOpening| !matches!(part.content, PartContent::Lost);
             if parts.iter().all(is_readable) {
                 parts
             } else {
@@ -228,6 +229,9 @@ impl Snapshot {
         let role = view.blob.role;
         let mut owners: Vec<Arc<Person>> = Vec::with_capacity(view.blob.owners.len());
         for slot in view.blob.owners.iter().filter(|slot| **slot != SlotNumber::LEDGER) {
+            if self.shared.directory.is_erased(*slot) {
+                return Ok(PartContent::Withheld);
+            }
             match self.shared.directory.by_slot(*slot) {
                 Ok(Some(person)) => owners.push(person),
                 // A masked slot that was changed on disk comes out as any number.
@@ -260,22 +264,21 @@ impl Snapshot {
     }
 
     /// Stored parts with their owners' slots.
-    fn views(&self, index: u64, stored: Vec<StoredPart>) -> Result<Vec<SealedView>, LedgerError> {
+    fn views(&self, index: u64, (mask, stored): MaskedParts) -> Result<Vec<SealedView>, LedgerError> {
         if stored.is_empty() {
             return Ok(Vec::new());
         }
-        let slot = SlotNumber::of_bundle(index / crate::log::tile::TILE_WIDTH);
-        let Some(key) = slot.map_or(Ok(None), |slot| self.shared.tree.get(slot))? else {
-            return Ok(Vec::new());
-        };
-        let mask = OwnerMask::new(&key.secret);
+        let bundle = index / crate::log::tile::TILE_WIDTH;
+        let Some(mask) = self.shared.mask_of(bundle, mask)? else { return Ok(Vec::new()) };
         let views = stored.into_iter().map(|part| {
             let role = Role(part.role());
             let owners = (0_u8..)
                 .zip(part.owners())
                 .map(|(ordinal, masked)| mask.unmask(LogIndex(index), role, ordinal, *masked));
             let owners = owners.collect();
-            SealedView { state: part.state(), blob: SealedBlob { role, owners, blob: part.into_blob() } }
+            let state = part.state();
+            let blob = SealedBlob { role, owners, blob: part.into_blob(), gone: None };
+            SealedView { state, blob }
         });
         Ok(views.collect())
     }

@@ -4,10 +4,10 @@
 //! are read back ([`super::open`]). Invariant: no thread runs and nothing is signed before the
 //! recovered tree has been held against the published checkpoint.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 use zeroize::Zeroizing;
@@ -21,9 +21,11 @@ use crate::log::checkpoint::{self, Checkpoint};
 use crate::log::hash::{Hash, TreeSize, empty_root};
 use crate::log::merkle;
 use crate::log::note::{SigningKey, VerifierKey};
+use crate::log::tile::TILE_WIDTH;
 use crate::store::Storage;
-use crate::store::journal::Journal;
-use crate::vault::{AsideKey, InboxKey, KeyTree, PersonSecret, Slot, SlotNumber, WrappedPerson};
+use crate::store::journal::{Journal, JournalTrim};
+use crate::store::sealed::BundleMask;
+use crate::vault::{AsideKey, Inboxes, KeyTree, PersonSecret, Slot, SlotNumber, WrappedPerson};
 
 use super::cache::FileCache;
 use super::commit::{Committer, OpenGroup};
@@ -33,7 +35,9 @@ use super::intake::Intake;
 use super::keys::{LedgerKeys, Secrets};
 use super::nodes::LedgerNodes;
 use super::open::{Files, Recovered};
+use super::orders::Orders;
 use super::persons::Directory;
+use super::removal::{self, Keeper, Removed};
 use super::sequencer::{Sequencer, index_terms};
 use super::shared::{Macs, OnFatal, Shared};
 use super::stats::Stats;
@@ -90,7 +94,7 @@ impl Ledger {
         }
         let tree = KeyTree::create(Arc::clone(storage), &vault_of(name), keys.custody)?;
         let mut own = Vec::new();
-        for slot in [SlotNumber::LEDGER, SlotNumber::INBOX] {
+        for slot in [SlotNumber::LEDGER, SlotNumber::of_inbox(0)] {
             let mut secret = Zeroizing::new([0_u8; 32]);
             random_fill(&mut *secret)?;
             own.push((slot, Slot::key(secret)));
@@ -121,10 +125,11 @@ impl Ledger {
             return Err(LedgerError::NoSuchLedger { name: name.to_owned() });
         }
         let id = keys::ledger_id(keys.signer.name());
-        let LedgerKeys { signer, secrets, custody } = keys;
+        let LedgerKeys { signer, certifier, secrets, custody } = keys;
         let tree = Arc::new(KeyTree::open(Arc::clone(&storage), &vault_of(name), custody)?);
-        let inbox = own_secret(&tree, SlotNumber::INBOX, "the inbox key")?;
-        let inbox = InboxKey::from_bytes(&inbox);
+        let lacks =
+            || LedgerError::Setup("the vault lacks the inbox key; restore the vault directory".into());
+        let inboxes = Inboxes::read(|slot| tree.get(slot))?.ok_or_else(lacks)?;
         let prefix = prefix_of(name);
         let published = read_published(&*storage, &format!("{prefix}/checkpoint"), &signer.verifier())?;
         let known_size = published.as_ref().map_or(0, |checkpoint| checkpoint.size.0);
@@ -141,19 +146,46 @@ impl Ledger {
             ));
         }
         let files = Files { storage: &*storage, prefix: &prefix, ledger: id };
-        let recovered = files.recover(from_journal.frames, journal.first_index(), &tree, &inbox)?;
+        let recovered = files.recover(from_journal.frames, journal.first_index(), &tree, &inboxes)?;
         let index = open_index(&around, recovered.tail.size())?;
-        let Recovered { tail, upper, folded, persons, registered_through, settings } = recovered;
-        let read_back = ReadBack { id, signer, secrets, tree, inbox, prefix, index, tail, settings };
-        let (shared, on_warning) = share(name, options, around, read_back)?;
+        let Recovered {
+            tail,
+            upper,
+            folded,
+            persons,
+            registered_through,
+            settings,
+            mask,
+            old_inbox_end,
+        } = recovered;
+        let removed = Removed::read(&*storage, &prefix)?;
+        let (journal_end, masks) = (journal.trim(), BTreeMap::from([(folded / TILE_WIDTH, mask)]));
+        let read_back = ReadBack {
+            id,
+            signer,
+            certifier,
+            secrets,
+            tree,
+            inboxes,
+            old_inbox_end,
+            masks,
+            removed,
+            journal: journal_end,
+            prefix,
+            index,
+            tail,
+            settings,
+        };
+        let shared = share(name, options, around, read_back)?;
         if let Some(checkpoint) = anchored {
             check_published(&shared, &checkpoint, &format!("the anchor's {}", anchor_file(name)))?;
         }
         match published {
             Some(checkpoint) => check_published(&shared, &checkpoint, &shared.path("checkpoint"))?,
-            None => on_warning("the published checkpoint is missing; it is signed again from the log"),
+            None => shared.warn("the published checkpoint is missing; it is signed again from the log"),
         }
         catch_up(&shared, persons, registered_through, settings)?;
+        shared.recover_erasures()?;
         let ledger = Self::run(shared, journal, FoldStart { folded, upper, registered_through })?;
         ledger.write_genesis()?;
         Ok(ledger)
@@ -167,7 +199,9 @@ impl Ledger {
             let started = std::thread::Builder::new().name(name).spawn(work);
             started.map_err(|error| LedgerError::Setup(format!("no thread could be started: {error}")))
         };
+        let keeping = Arc::clone(&shared);
         let threads = vec![
+            spawn(format!("{}-keeper", shared.name), Box::new(move || removal::keep(&keeping)))?,
             spawn(format!("{}-commit", shared.name), Box::new(move || committer.run()))?,
             spawn(format!("{}-fold", shared.name), Box::new(move || fold.run()))?,
         ];
@@ -194,9 +228,14 @@ impl Ledger {
 struct ReadBack {
     id: LedgerId,
     signer: SigningKey,
+    certifier: SigningKey,
     secrets: Secrets,
     tree: Arc<KeyTree>,
-    inbox: InboxKey,
+    inboxes: Inboxes,
+    old_inbox_end: u64,
+    masks: BTreeMap<u64, BundleMask>,
+    removed: Removed,
+    journal: JournalTrim,
     prefix: String,
     index: Arc<Index>,
     tail: Tail,
@@ -212,7 +251,7 @@ fn share(
     options: LedgerOptions,
     around: Surroundings,
     read: ReadBack,
-) -> Result<(Arc<Shared>, OnWarning), LedgerError> {
+) -> Result<Arc<Shared>, LedgerError> {
     let next_slot = read.tree.next_person_slot()?.0;
     let directory = Directory::new(
         &read.secrets.directory,
@@ -236,7 +275,18 @@ fn share(
         macs: Macs { event: MacKey::new(&read.secrets.event), read: MacKey::new(&read.secrets.read) },
         secrets: read.secrets,
         open_key: PersonSecret::from_bytes(*open_key).data_key(),
-        inbox: read.inbox,
+        inboxes: ArcSwap::from_pointee(read.inboxes),
+        old_inbox_end: AtomicU64::new(read.old_inbox_end),
+        roll_wanted: AtomicBool::new(false),
+        masks: Mutex::new(read.masks),
+        removed: ArcSwap::from_pointee(read.removed),
+        orders: Orders::default(),
+        keeper: Keeper::default(),
+        erasing: Mutex::default(),
+        removing: Mutex::default(),
+        journal: read.journal,
+        certifier: read.certifier,
+        certifier_entry: OnceLock::new(),
         tree: read.tree,
         directory,
         index: read.index,
@@ -258,12 +308,13 @@ fn share(
         closing: AtomicBool::new(false),
         stopped: AtomicBool::new(false),
         on_fatal: around.on_fatal,
+        on_warning: around.on_warning,
         waiting: Mutex::new(()),
         grown: Condvar::new(),
         room: Condvar::new(),
         changes: tokio::sync::watch::Sender::new(0),
     };
-    Ok((Arc::new(shared), around.on_warning))
+    Ok(Arc::new(shared))
 }
 
 /// A secret of the ledger's own, without which nothing can be opened or sealed.

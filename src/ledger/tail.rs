@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::event::facet::Role;
 use crate::log::hash::Hash;
 use crate::log::tile::TILE_WIDTH;
+use crate::store::sealed::Gone;
 use crate::vault::SlotNumber;
 
 use super::edge::Edge;
@@ -23,8 +24,10 @@ pub(crate) struct SealedBlob {
     pub(crate) role: Role,
     /// Vault slots of the owners whose keys seal it.
     pub(crate) owners: Vec<SlotNumber>,
-    /// Ciphertext with its tag.
+    /// Ciphertext with its tag; empty once it is gone.
     pub(crate) blob: Vec<u8>,
+    /// Why it is gone, where it is; it then has no owners either.
+    pub(crate) gone: Option<Gone>,
 }
 
 /// A committed entry with its sealed parts.
@@ -98,6 +101,11 @@ impl Tail {
         self.root = self.edge.root();
     }
 
+    /// Index of the first record in memory.
+    pub(crate) fn base(&self) -> u64 {
+        self.base
+    }
+
     /// Number of committed entries.
     pub(crate) fn size(&self) -> u64 {
         self.edge.size().0
@@ -124,6 +132,15 @@ impl Tail {
         let skip = usize::try_from(from.saturating_sub(self.base)).unwrap_or(usize::MAX);
         let take = usize::try_from(to.saturating_sub(from)).unwrap_or(0);
         self.records.iter().skip(skip).take(take).cloned().collect()
+    }
+
+    /// Puts a record in another's place: the same entry with parts that are gone.
+    pub(crate) fn replace(&mut self, index: u64, record: Arc<Record>) {
+        let at = index.checked_sub(self.base).and_then(|at| usize::try_from(at).ok());
+        let Some(held) = at.and_then(|at| self.records.get_mut(at)) else { return };
+        self.weight_bytes =
+            self.weight_bytes.saturating_sub(held.weight_bytes()).saturating_add(record.weight_bytes());
+        *held = record;
     }
 
     /// Drops records below `index`, which the fold has written to tile files.

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! header 32   magic "CFJ1" · body_len u32 · first_index u64 · entry_count u32 · person_count u32
-//!             · reserved u32 = 0 · crc32c u32 of the 28 bytes before
+//!             · inbox u32 · crc32c u32 of the 28 bytes before
 //! body        entry_count × record, then person_count × person
 //!   record    entry_len u16 · entry · parts u8 × { role u8 · owners u8 × 8 · blob_len u32 · blob }
 //!   person    len u32 · wrapped person
@@ -47,6 +47,8 @@ pub struct Frame {
     pub records: Vec<Record>,
     /// Secrets of persons first named in this group, wrapped by the vault.
     pub persons: Vec<Vec<u8>>,
+    /// Number of the inbox key that persons are wrapped and owners masked under.
+    pub inbox: u32,
 }
 
 /// A log entry and the sealed parts it commits to.
@@ -188,6 +190,7 @@ pub(super) struct FrameHeader {
     pub(super) first_index: u64,
     pub(super) entry_count: u32,
     pub(super) person_count: u32,
+    pub(super) inbox: u32,
 }
 
 impl FrameHeader {
@@ -202,7 +205,7 @@ impl FrameHeader {
         let first_index = reader.u64().ok_or_else(short)?;
         let entry_count = reader.u32().ok_or_else(short)?;
         let person_count = reader.u32().ok_or_else(short)?;
-        let reserved = reader.u32().ok_or_else(short)?;
+        let inbox = reader.u32().ok_or_else(short)?;
         let stored = reader.u32().ok_or_else(short)?;
         if magic != FRAME_MAGIC {
             return Err(Fault::Magic);
@@ -211,10 +214,7 @@ impl FrameHeader {
         if stored != computed {
             return Err(Fault::HeaderChecksum { stored, computed });
         }
-        let header = Self { body_len, first_index, entry_count, person_count };
-        if reserved != 0 {
-            return Err(Fault::HeaderField("reserved field"));
-        }
+        let header = Self { body_len, first_index, entry_count, person_count, inbox };
         if header.frame_len() > len_u64_of(FRAME_BYTES_MAX) {
             return Err(Fault::HeaderField("body length"));
         }
@@ -250,7 +250,7 @@ impl Frame {
 
     /// The frame as a writer holds it.
     pub(super) fn writer(&self) -> Result<FrameWriter, FrameError> {
-        let mut writer = FrameWriter::new(self.first_index);
+        let mut writer = FrameWriter::new(self.first_index, self.inbox);
         for record in &self.records {
             let parts = record.sealed.iter();
             let parts = parts.map(|part| (part.role, part.owners.iter().copied(), part.blob.as_slice()));
@@ -288,7 +288,8 @@ impl Frame {
     }
 
     fn decode_body(header: &FrameHeader, reader: &mut Reader<'_>) -> Result<Self, &'static str> {
-        let mut frame = Self { first_index: header.first_index, ..Self::default() };
+        let (first_index, inbox) = (header.first_index, header.inbox);
+        let mut frame = Self { first_index, inbox, ..Self::default() };
         for _ in 0..header.entry_count {
             frame.records.push(Record::decode(reader)?);
         }

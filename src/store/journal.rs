@@ -132,6 +132,12 @@ impl JournalTrim {
         Ok(removed)
     }
 
+    /// The log index the oldest segment begins with; `None` where nothing was ever written.
+    #[must_use]
+    pub fn first_index(&self) -> Option<u64> {
+        self.segments().first().copied()
+    }
+
     fn oldest_below(&self, index: u64) -> Option<u64> {
         match **self.segments() {
             [oldest, next, ..] if next <= index => Some(oldest),

@@ -7,15 +7,15 @@
 //! Layout, big-endian:
 //!
 //! ```text
-//! magic "CFS1" · bundle u64 · entries u16
+//! magic "CFS1" or "CFS2" · bundle u64 · entries u16
 //!   per entry   parts u8
 //!     per part  role u8 · state u8 (0 sealed, 1 erased, 2 pruned) · owners u8 × 8 bytes
 //!               · blob_len u32 · checksum 16 · blob
 //! SHA-256 of all before
 //! ```
 //!
-//! `checksum` is the first half of the blob's SHA-256, so that a flipped byte is found and placed
-//! without keys.
+//! The magic says under which of the bundle's two mask keys the owners are masked. `checksum` is the first
+//! half of the blob's SHA-256, so that a flipped byte is found and placed without keys.
 //!
 //! Invariants: one bundle has one encoding (roles ascend strictly, nothing trails); a part that is
 //! gone keeps neither blob nor owners, since masked owners that stay equal would link what erasure
@@ -41,9 +41,42 @@ pub const BUNDLE_ENTRIES_MAX: usize = 256;
 /// Bytes of a part's checksum.
 pub const PART_CHECKSUM_BYTES: usize = 16;
 
-const MAGIC: [u8; 4] = *b"CFS1";
+const MAGIC_BYTES: usize = 4;
 
 const TRAILER_BYTES: usize = 32;
+
+/// Which of a bundle's two mask keys hides the owners in a file of it. They take turns: an erasure that
+/// touches the bundle writes it anew under the other one, and destroys the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum BundleMask {
+    /// The one a bundle is first written under.
+    #[default]
+    First,
+    /// The other one.
+    Second,
+}
+
+impl BundleMask {
+    /// The one whose turn is next.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+
+    const fn magic(self) -> [u8; MAGIC_BYTES] {
+        match self {
+            Self::First => *b"CFS1",
+            Self::Second => *b"CFS2",
+        }
+    }
+
+    fn from_magic(magic: Option<[u8; MAGIC_BYTES]>) -> Option<Self> {
+        [Self::First, Self::Second].into_iter().find(|mask| Some(mask.magic()) == magic)
+    }
+}
 
 /// What became of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +97,16 @@ impl PartState {
             Self::Sealed => 0,
             Self::Erased => 1,
             Self::Pruned => 2,
+        }
+    }
+
+    /// Why it is gone, where it is.
+    #[must_use]
+    pub const fn gone(self) -> Option<Gone> {
+        match self {
+            Self::Sealed => None,
+            Self::Erased => Some(Gone::Erased),
+            Self::Pruned => Some(Gone::Pruned),
         }
     }
 
@@ -105,13 +148,17 @@ impl StoredPart {
         Self { role, state: PartState::Sealed, owners, checksum: checksum_of(&blob), blob }
     }
 
+    /// Hides the owners anew: `mask` is given each one's number in the part and how it is hidden now.
+    pub fn mask_again(&mut self, mut mask: impl FnMut(u8, [u8; 8]) -> [u8; 8]) {
+        for (ordinal, owner) in (0_u8..).zip(&mut self.owners) {
+            *owner = mask(ordinal, *owner);
+        }
+    }
+
     /// Destroys the blob and forgets the owners. A part that is gone already keeps its first state.
     pub fn destroy(&mut self, how: Gone) {
         if self.state == PartState::Sealed {
-            self.state = match how {
-                Gone::Erased => PartState::Erased,
-                Gone::Pruned => PartState::Pruned,
-            };
+            self.state = how.into();
             self.owners = Vec::new();
             self.blob = Vec::new();
             self.checksum = checksum_of(b"");
@@ -164,11 +211,22 @@ pub enum Gone {
     Pruned,
 }
 
+impl From<Gone> for PartState {
+    fn from(how: Gone) -> Self {
+        match how {
+            Gone::Erased => Self::Erased,
+            Gone::Pruned => Self::Pruned,
+        }
+    }
+}
+
 /// The sealed parts of up to 256 consecutive entries.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SealedBundle {
     /// Bundle number: the first entry's log index divided by 256.
     pub index: u64,
+    /// Which mask key hides its owners.
+    pub mask: BundleMask,
     /// The parts of each entry, in log order, ascending by role.
     pub entries: Vec<Vec<StoredPart>>,
 }
@@ -197,11 +255,12 @@ impl SealedBundle {
     /// The file's bytes.
     ///
     /// ```
-    /// use counterfoil::store::sealed::{SealedBundle, StoredPart};
+    /// use counterfoil::store::sealed::{BundleMask, SealedBundle, StoredPart};
     ///
     /// # fn main() -> Result<(), counterfoil::store::sealed::SealedError> {
     /// let open = StoredPart::sealed(1, vec![], b"ciphertext".to_vec());
-    /// let bundle = SealedBundle { index: 7, entries: vec![vec![open], vec![]] };
+    /// let mask = BundleMask::First;
+    /// let bundle = SealedBundle { index: 7, mask, entries: vec![vec![open], vec![]] };
     /// let bytes = bundle.encode()?;
     /// assert_eq!(SealedBundle::decode(&bytes, 7)?, bundle);
     /// # Ok(())
@@ -212,7 +271,7 @@ impl SealedBundle {
     /// [`SealedError`] where there are too many entries, parts or owners, a blob is longer than
     /// 2^32 - 1 bytes, or roles do not ascend.
     pub fn encode(&self) -> Result<Vec<u8>, SealedError> {
-        let mut writer = SealedWriter::new(self.index, self.encoded_len());
+        let mut writer = SealedWriter::new(self.index, self.mask, self.encoded_len());
         for parts in &self.entries {
             writer.push(parts.iter().map(StoredPart::as_ref))?;
         }
@@ -231,7 +290,7 @@ impl SealedBundle {
     /// [`SealedError`] at the first thing that is wrong; a damaged blob is named with its entry and
     /// role.
     pub fn decode(bytes: &[u8], index: u64) -> Result<Self, SealedError> {
-        let (mut reader, count) = begin(bytes, index)?;
+        let (mut reader, mask, count) = begin(bytes, index)?;
         let mut entries = Vec::with_capacity(usize::from(count));
         for entry in 0..count {
             entries.push(decode_parts(&mut reader, entry)?);
@@ -250,12 +309,12 @@ impl SealedBundle {
         if Sha256::digest(bytes.get(..checked).unwrap_or_default()).as_slice() != trailer {
             return error(&at_trailer, "the file's checksum does not fit");
         }
-        Ok(Self { index, entries })
+        Ok(Self { index, mask, entries })
     }
 }
 
-/// Reads what stands before the entries: the number of them follows.
-fn begin(bytes: &[u8], index: u64) -> Result<(Reader<'_>, u16), SealedError> {
+/// Reads what stands before the entries: the mask, and the number of them.
+fn begin(bytes: &[u8], index: u64) -> Result<(Reader<'_>, BundleMask, u16), SealedError> {
     let mut reader = Reader::new(bytes, 0);
     let error = |reader: &Reader<'_>, what| SealedError {
         offset: reader.offset(),
@@ -263,16 +322,16 @@ fn begin(bytes: &[u8], index: u64) -> Result<(Reader<'_>, u16), SealedError> {
         role: None,
         what,
     };
-    if reader.array() != Some(MAGIC) {
+    let Some(mask) = BundleMask::from_magic(reader.array()) else {
         return Err(error(&Reader::new(bytes, 0), "the file does not begin with its magic bytes"));
-    }
+    };
     let at = reader.clone();
     if reader.u64() != Some(index) {
         return Err(error(&at, "the file is not the bundle of this number"));
     }
     let at = reader.clone();
     match reader.u16() {
-        Some(count) if usize::from(count) <= BUNDLE_ENTRIES_MAX => Ok((reader, count)),
+        Some(count) if usize::from(count) <= BUNDLE_ENTRIES_MAX => Ok((reader, mask, count)),
         Some(_) => Err(error(&at, "more than 256 entries")),
         None => Err(error(&at, "the file ends before its entries")),
     }

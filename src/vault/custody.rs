@@ -24,6 +24,8 @@ use super::mac::{SECRET_BYTES, Secret};
 use super::secret_file::{self, SecretFileError};
 use crate::clock::{RandomError, random_fill};
 
+const ID_LABEL: &[u8] = b"counterfoil/v1/root-key-id\0";
+
 /// The key under which the root node of a key tree is encrypted.
 #[derive(Clone)]
 pub struct RootKey(Secret);
@@ -43,6 +45,15 @@ impl RootKey {
     #[must_use]
     pub fn from_bytes(key: [u8; SECRET_BYTES]) -> Self {
         Self(Zeroizing::new(key))
+    }
+
+    /// What the log calls the key by: the beginning of a hash of it, which says nothing of it.
+    #[must_use]
+    pub fn id(&self) -> [u8; 16] {
+        let mut hasher = Sha256::new();
+        hasher.update(ID_LABEL);
+        hasher.update(self.expose());
+        hasher.finalize().first_chunk().copied().unwrap_or_default()
     }
 
     /// The bytes themselves, for custodians.

@@ -6,8 +6,8 @@
 //!
 //! A person's secret must be durable before the event that names the person is acknowledged, and
 //! the journal is what is durable then. So the secret rides in the frame, and the key it is wrapped
-//! under lives in the key tree at [`SlotNumber::INBOX`]: an erasure folds and trims the frames,
-//! destroys that slot and puts a fresh key there, and old copies of frames open nothing.
+//! under lives in the key tree at [`SlotNumber::of_inbox`]: a shred begins with the next number, folds
+//! and trims the frames of the one before and destroys it, and old copies of frames open nothing.
 //!
 //! Wrapped bytes are `suite u8 = 1 ‖ nonce 12 ‖ ciphertext 72 ‖ tag 16` = 101 bytes, AES-256-GCM-SIV
 //! over `slot u64 ‖ D_X 32 ‖ secret 32` with associated data `"counterfoil/v1/inbox\0" ‖ suite u8 ‖
@@ -26,7 +26,7 @@ use super::aead::{self, NONCE_BYTES, TAG_BYTES};
 use super::mac::MacKey;
 use super::mask::OwnerMask;
 use super::person::PersonSecret;
-use super::slot::SlotNumber;
+use super::slot::{Slot, SlotNumber};
 use crate::event::keys::LedgerId;
 use crate::log::hash::Hash;
 
@@ -75,7 +75,7 @@ pub struct InboxKey {
 }
 
 impl InboxKey {
-    /// The inbox key from the bytes in [`SlotNumber::INBOX`].
+    /// The inbox key from the bytes in its slot.
     #[must_use]
     pub fn from_bytes(key: &[u8; 32]) -> Self {
         let root = MacKey::new(key);
@@ -96,6 +96,53 @@ impl InboxKey {
 impl fmt::Debug for InboxKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("InboxKey(…)")
+    }
+}
+
+/// The inbox keys that the key tree holds: one, or two while a shred is under way.
+#[derive(Clone, Debug)]
+pub struct Inboxes {
+    newest: (u32, InboxKey),
+    before: Option<(u32, InboxKey)>,
+}
+
+impl Inboxes {
+    /// The keys in the two slots; none where both are empty.
+    ///
+    /// # Errors
+    /// What `get` reports.
+    pub fn read<E>(get: impl Fn(SlotNumber) -> Result<Option<Slot>, E>) -> Result<Option<Self>, E> {
+        let mut found = Vec::with_capacity(2);
+        for slot in [SlotNumber::INBOX, SlotNumber::INBOX_ODD] {
+            let Some(slot) = get(slot)? else { continue };
+            let Some(number) = slot.inbox_number() else { continue };
+            found.push((number, InboxKey::from_bytes(&slot.secret)));
+        }
+        found.sort_unstable_by_key(|(number, _)| *number);
+        let newest = found.pop();
+        Ok(newest.map(|newest| Self { newest, before: found.pop() }))
+    }
+
+    /// The key that new frames are written under, with its number.
+    #[must_use]
+    pub fn newest(&self) -> &(u32, InboxKey) {
+        &self.newest
+    }
+
+    /// Number of the key that is on its way out.
+    #[must_use]
+    pub fn before(&self) -> Option<u32> {
+        self.before.as_ref().map(|(number, _)| *number)
+    }
+
+    /// The key of this number, where it is still there.
+    #[must_use]
+    pub fn get(&self, number: u32) -> Option<&InboxKey> {
+        let (newest, key) = &self.newest;
+        if *newest == number {
+            return Some(key);
+        }
+        self.before.as_ref().filter(|(before, _)| *before == number).map(|(_, key)| key)
     }
 }
 

@@ -207,6 +207,14 @@ impl KeyTree {
         self.lock()?.replace(destroyed, fresh)
     }
 
+    /// What the log calls the root key in force by; see [`RootKey::id`].
+    ///
+    /// # Errors
+    /// [`VaultError::Reopen`].
+    pub fn root_key_id(&self) -> Result<[u8; 16], VaultError> {
+        Ok(self.lock()?.root_key.id())
+    }
+
     /// Tells the tree that a sync round of its storage, begun after the last put returned, is over.
     /// Saves the next put a round of its own; only ever call it after such a round.
     ///

@@ -29,7 +29,7 @@ pub mod slot;
 pub use aside::AsideKey;
 pub use custody::{CustodyError, FileCustody, RootCustody, RootKey, RootKeys};
 pub use error::VaultError;
-pub use inbox::{InboxKey, WrapError, WrappedPerson};
+pub use inbox::{InboxKey, Inboxes, WrapError, WrappedPerson};
 pub use keyring::{KeyRing, KeyRingError};
 pub use keytree::{KeyReader, KeyTree};
 pub use mask::{OwnerMask, mask_owner, unmask_owner};

@@ -11,6 +11,7 @@ use super::{
 #[derive(Debug, Clone, Default)]
 pub struct FrameWriter {
     first_index: u64,
+    inbox: u32,
     entries: u32,
     persons: u32,
     records: Vec<u8>,
@@ -18,10 +19,11 @@ pub struct FrameWriter {
 }
 
 impl FrameWriter {
-    /// An empty frame whose first record will have the log index `first_index`.
+    /// An empty frame whose first record will have the log index `first_index`, under the inbox key of
+    /// this number.
     #[must_use]
-    pub fn new(first_index: u64) -> Self {
-        Self { first_index, ..Self::default() }
+    pub fn new(first_index: u64, inbox: u32) -> Self {
+        Self { first_index, inbox, ..Self::default() }
     }
 
     /// Log index of the first record.
@@ -96,7 +98,7 @@ impl FrameWriter {
         out.extend_from_slice(&self.first_index.to_be_bytes());
         out.extend_from_slice(&self.entries.to_be_bytes());
         out.extend_from_slice(&self.persons.to_be_bytes());
-        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&self.inbox.to_be_bytes());
         append_checksum(out, header_start);
         let body_start = out.len();
         out.extend_from_slice(&self.records);

@@ -43,7 +43,7 @@ impl Dice {
             })
             .collect();
         let persons = (0..self.roll(2)).map(|_| self.bytes(80)).collect();
-        Frame { first_index, records, persons }
+        Frame { first_index, records, persons, inbox: 0 }
     }
 }
 
@@ -74,7 +74,7 @@ pub(super) fn fill(
 
 pub(super) fn one(first_index: u64) -> Frame {
     let record = Record { entry: b"entry".to_vec(), sealed: Vec::new() };
-    Frame { first_index, records: vec![record], persons: Vec::new() }
+    Frame { first_index, records: vec![record], persons: Vec::new(), inbox: 0 }
 }
 
 #[test]

@@ -6,7 +6,9 @@
 //! is there is decoded: parts must fill it exactly and match their checksums.
 
 use super::super::codec::Reader;
-use super::{BUNDLE_ENTRIES_MAX, SealedBundle, SealedError, StoredPart, begin, decode_parts};
+use super::{
+    BUNDLE_ENTRIES_MAX, BundleMask, SealedBundle, SealedError, StoredPart, begin, decode_parts,
+};
 
 /// Bytes read at once while looking for places: a bundle of small events in one go.
 const WINDOW_BYTES: usize = 256 << 10;
@@ -24,6 +26,7 @@ const OWNER_BYTES: usize = 8;
 /// Where each entry's parts begin in a bundle's file, and where the last ones end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Places {
+    mask: BundleMask,
     offsets: Vec<u64>,
 }
 
@@ -39,7 +42,7 @@ impl Places {
         read: impl FnMut(u64, usize) -> Result<Vec<u8>, E>,
     ) -> Result<Self, E> {
         let mut window = Window { file_bytes, read, begin: 0, bytes: Vec::new() };
-        let (_, count) = begin(window.at(0, HEAD_BYTES, 0)?, index)?;
+        let (_, mask, count) = begin(window.at(0, HEAD_BYTES, 0)?, index)?;
         let mut at = to_u64(HEAD_BYTES);
         let mut offsets = Vec::with_capacity(BUNDLE_ENTRIES_MAX + 1);
         for entry in 0..count {
@@ -58,7 +61,13 @@ impl Places {
             }
         }
         offsets.push(at);
-        Ok(Self { offsets })
+        Ok(Self { mask, offsets })
+    }
+
+    /// Which mask key hides the owners in the file.
+    #[must_use]
+    pub fn mask(&self) -> BundleMask {
+        self.mask
     }
 
     /// Where the parts of an entry begin and how many bytes they take; none beyond the bundle's end.

@@ -11,6 +11,7 @@ fn bundle() -> SealedBundle {
     let person = StoredPart::sealed(16, vec![[5; 8], [6; 8]], vec![7; 40]);
     SealedBundle {
         index: 3,
+        mask: BundleMask::First,
         entries: vec![vec![open.clone(), pruned], vec![], vec![open, person, erased]],
     }
 }
@@ -56,7 +57,7 @@ fn decoding_gives_back_what_was_encoded_whole_or_by_entry() {
     assert!(one_entry(&bytes, 4, 0).is_err());
     let empty = SealedBundle::default();
     assert_eq!(SealedBundle::decode(&empty.encode().unwrap(), 0).unwrap(), empty);
-    let full = SealedBundle { index: u64::MAX, entries: vec![vec![]; 256] };
+    let full = SealedBundle { index: u64::MAX, mask: BundleMask::Second, entries: vec![vec![]; 256] };
     assert_eq!(SealedBundle::decode(&full.encode().unwrap(), u64::MAX).unwrap(), full);
 }
 
@@ -102,6 +103,7 @@ fn places_are_found_without_reading_large_blobs() {
     let small = StoredPart::sealed(1, vec![], b"small".to_vec());
     let bundle = SealedBundle {
         index: 1,
+        mask: BundleMask::Second,
         entries: vec![vec![small.clone(), large.clone()], vec![small.clone()], vec![large], vec![small]],
     };
     let bytes = bundle.encode().unwrap();
@@ -173,7 +175,8 @@ fn what_no_writer_writes_is_refused_though_the_trailer_fits() {
 #[test]
 fn what_has_no_encoding_is_refused_at_its_place() {
     let part = |role| StoredPart::sealed(role, vec![], b"x".to_vec());
-    let error = |entries| SealedBundle { index: 0, entries }.encode().unwrap_err();
+    let error =
+        |entries| SealedBundle { index: 0, mask: BundleMask::First, entries }.encode().unwrap_err();
     assert_eq!(error(vec![vec![]; 257]).what, "more than 256 entries");
     assert_eq!(error(vec![vec![], vec![part(2), part(2)]]).entry, Some(1));
     assert_eq!(error(vec![vec![part(2), part(1)]]).role, Some(1));

@@ -7,11 +7,12 @@ use sha2::{Digest, Sha256};
 
 use super::super::memory::len_u64;
 use super::{
-    BUNDLE_ENTRIES_MAX, MAGIC, PART_CHECKSUM_BYTES, PartState, SealedError, StoredPart, checksum_of,
+    BUNDLE_ENTRIES_MAX, BundleMask, Gone, MAGIC_BYTES, PART_CHECKSUM_BYTES, PartState, SealedError,
+    StoredPart, checksum_of,
 };
 
 /// Where the number of entries stands.
-const COUNT_AT: usize = MAGIC.len() + 8;
+const COUNT_AT: usize = MAGIC_BYTES + 8;
 
 /// A part as it is written: its masked owners and ciphertext are borrowed.
 #[derive(Debug, Clone)]
@@ -27,6 +28,11 @@ impl<'a, O: ExactSizeIterator<Item = [u8; 8]>> PartRef<'a, O> {
     /// A part that is here, with its masked owners.
     pub fn sealed(role: u8, owners: O, blob: &'a [u8]) -> Self {
         Self { role, state: PartState::Sealed, owners, checksum: checksum_of(blob), blob }
+    }
+
+    /// A part that is gone. `none` is the owners of nobody.
+    pub fn gone(role: u8, how: Gone, none: O) -> Self {
+        Self { role, state: how.into(), owners: none, checksum: checksum_of(b""), blob: &[] }
     }
 }
 
@@ -46,11 +52,12 @@ pub struct SealedWriter {
 }
 
 impl SealedWriter {
-    /// The bundle numbered `index`, without entries; about `bytes` will be written.
+    /// The bundle numbered `index`, without entries, whose owners are hidden by `mask`; about `bytes`
+    /// will be written.
     #[must_use]
-    pub fn new(index: u64, bytes: usize) -> Self {
+    pub fn new(index: u64, mask: BundleMask, bytes: usize) -> Self {
         let mut out = Vec::with_capacity(bytes);
-        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&mask.magic());
         out.extend_from_slice(&index.to_be_bytes());
         out.extend_from_slice(&[0; 2]);
         Self { entries: 0, out }
