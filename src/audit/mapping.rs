@@ -148,6 +148,7 @@ impl Audit<'_> {
                 inclusion: Vec::new(),
                 entry: entry.to_vec(),
                 openings: Openings { parts, keys: Vec::new() },
+                removed: None,
             }),
         })
     }

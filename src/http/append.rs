@@ -275,6 +275,7 @@ pub(crate) fn write_receipt(ledger: &Ledger, appended: Appended, full: bool, out
         inclusion,
         entry: entry.to_vec(),
         openings,
+        removed: None,
     });
     let compared = replayed.filter(|compared| !compared.not_compared.is_empty());
     head.write_json(compared.as_ref(), full.as_ref(), out);

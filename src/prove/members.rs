@@ -83,6 +83,18 @@ impl Members {
         self.optional(name).map(|value| as_string(name, value)).transpose()
     }
 
+    /// A member that must be there and may be `null`.
+    pub(crate) fn nullable<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(Value) -> Result<T, ShapeError>,
+    ) -> Result<Option<T>, ShapeError> {
+        match self.required(name)? {
+            Value::Null => Ok(None),
+            value => read(value).map(Some),
+        }
+    }
+
     pub(crate) fn u64(&mut self, name: &'static str) -> Result<u64, ShapeError> {
         let wrong = ShapeError::Wrong { name, expected: "a whole number from 0 to 2^53" };
         self.required(name)?.as_i64().and_then(|n| u64::try_from(n).ok()).ok_or(wrong)

@@ -5,6 +5,7 @@
 //! them from) and making signatures. Invariants: pure (no I/O, clock, randomness or threads);
 //! whatever the input, a verifier ends and reports; skipped is never success.
 
+pub mod certificate;
 pub mod entry_view;
 mod members;
 pub mod proofs;

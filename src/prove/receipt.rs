@@ -15,13 +15,16 @@
 //!  "checkpoint":note,"inclusion":[hex],"entry":hex,                     full receipts only
 //!  "openings":{"parts":[{"role","state":"open","salt":hex 64 bytes,"body":text}
 //!                      |{"role","state":"withheld|erased|pruned|lost"}],
-//!              "keys":[{"facet","value"}|{"facet","period":"YYYY-MM"}]}}
+//!              "keys":[{"facet","value"}|{"facet","period":"YYYY-MM"}]},
+//!  "removed":{"index","entry":hex,"inclusion":[hex],                    with an erased or pruned part
+//!             "members":[{"role","position","path":[hex]}]}}
 //! ```
 //! `entry` is lower-case hex, as every hash is, so that a reader needs one decoder only. `body` is
 //! the committed JSON text itself as a string: it is hashed as it stands, never written anew.
 //! `ledger`, `replayed` and `compared` are the server's words about the request; no signature covers them.
 
 mod read;
+mod removal;
 
 use super::text;
 use crate::event::facet::{Facet, Role};
@@ -29,6 +32,7 @@ use crate::event::keys::Period;
 use crate::log::hash::{Hash, LogIndex};
 
 pub use read::ReceiptError;
+pub use removal::{RemovedMember, RemovedProof};
 
 /// Longest receipt that is read: a part of 1 MiB of raw bytes in base64 (1.4 MiB), 64 KiB of event
 /// escaped up to six-fold (0.4 MiB), a 64 KiB entry in hex, and as much room again.
@@ -77,6 +81,8 @@ pub struct FullReceipt {
     pub entry: Vec<u8>,
     /// What is behind the entry's commitments and keys; may be empty.
     pub openings: Openings,
+    /// That the parts said to be erased or pruned are; with none such it is left out.
+    pub removed: Option<RemovedProof>,
 }
 
 /// Openings of the parts and keys of one entry.
@@ -264,6 +270,10 @@ fn write_rest(compared: Option<&Compared>, full: Option<&FullReceipt>, out: &mut
         text::hex(out, &full.entry);
         out.extend_from_slice(b",\"openings\":");
         write_openings(&full.openings, out);
+        if let Some(removed) = &full.removed {
+            out.extend_from_slice(b",\"removed\":");
+            removed.write_json(out);
+        }
     }
     out.push(b'}');
 }

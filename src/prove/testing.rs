@@ -228,6 +228,7 @@ impl TestLog {
                         KeyOpening { facet: SUBJECT, value: None, period },
                     ],
                 },
+                removed: None,
             }),
         }
     }

@@ -259,6 +259,13 @@ impl SigningKey {
     pub fn sign(&self, text: &str) -> String {
         signature_line(&self.verifier, &self.secret.sign(text.as_bytes()).to_bytes())
     }
+
+    /// Signs exactly these bytes, which must begin with a label of their own so that no note does. The
+    /// signature is one for [`VerifierKey::verify`].
+    #[must_use]
+    pub fn sign_bytes(&self, message: &[u8]) -> [u8; 64] {
+        self.secret.sign(message).to_bytes()
+    }
 }
 
 impl fmt::Debug for SigningKey {

@@ -2,7 +2,7 @@
 
 use super::{
     Compared, FullReceipt, KeyOpening, Openings, PartContent, PartOpening, RECEIPT_BYTES_MAX, Receipt,
-    UNNAMED_FACET,
+    RemovedProof, UNNAMED_FACET,
 };
 use crate::event::facet::{Facet, Role};
 use crate::event::json::{self, JsonLimits, Value};
@@ -64,7 +64,7 @@ impl Receipt {
 
 fn full(members: &mut Members) -> Result<Option<FullReceipt>, ShapeError> {
     const TOGETHER: [&str; 3] = ["checkpoint", "inclusion", "entry"];
-    let any = TOGETHER.iter().chain(&["openings"]).find(|name| members.has(name));
+    let any = TOGETHER.iter().chain(&["openings", "removed"]).find(|name| members.has(name));
     let Some(present) = any else { return Ok(None) };
     if let Some(absent) = TOGETHER.iter().find(|name| !members.has(name)) {
         return Err(ShapeError::Incomplete { present, absent });
@@ -74,6 +74,7 @@ fn full(members: &mut Members) -> Result<Option<FullReceipt>, ShapeError> {
         inclusion: members.hashes("inclusion")?,
         entry: members.bytes("entry")?,
         openings: members.optional("openings").map(openings).transpose()?.unwrap_or_default(),
+        removed: members.optional("removed").map(RemovedProof::read).transpose()?,
     }))
 }
 
@@ -91,7 +92,7 @@ fn roles(name: &'static str, items: Vec<Value>) -> Result<Vec<Role>, ShapeError>
     items.into_iter().map(|item| role(name, &as_string(name, item)?)).collect()
 }
 
-fn role(name: &'static str, text: &str) -> Result<Role, ShapeError> {
+pub(super) fn role(name: &'static str, text: &str) -> Result<Role, ShapeError> {
     Role::from_name(text).ok_or(ShapeError::Wrong { name, expected: "the name of a part" })
 }
 

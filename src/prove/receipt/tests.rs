@@ -29,6 +29,15 @@ fn full_receipt() -> Receipt {
                     KeyOpening { facet: Facet(130), value: None, period: Some(Period(2026 * 12 + 10)) },
                 ],
             },
+            removed: Some(RemovedProof {
+                index: LogIndex(9),
+                entry: vec![6, 7],
+                inclusion: vec![Hash([3; 32])],
+                members: vec![
+                    RemovedMember { role: Role(2), position: 1 << 53, path: Vec::new() },
+                    RemovedMember { role: Role(16), position: 0, path: vec![Hash([4; 32]); 2] },
+                ],
+            }),
         }),
     }
 }
@@ -103,6 +112,10 @@ fn other_shapes_are_refused_without_echo() {
         ("\"leaf_hash\":\"ab", "\"leaf_hash\":\"AB"),
         ("\"entry\":\"0001feff\",", ""),
         ("\"keys\":[", "\"keys\":[3,"),
+        ("\"members\":[", "\"members\":[3,"),
+        ("\"position\":0", "\"position\":0.5"),
+        ("\"position\":0", "\"position\":0,\"secretname\":0"),
+        ("\"members\":", "\"secretname\":"),
     ] {
         let bad = good.replacen(from, to, 1);
         assert_ne!(bad, good, "{from}");
@@ -113,7 +126,7 @@ fn other_shapes_are_refused_without_echo() {
 
 proptest! {
     #[test]
-    fn any_bytes_end_in_a_receipt_or_an_error(at in 0_usize..900, byte: u8) {
+    fn any_bytes_end_in_a_receipt_or_an_error(at in 0_usize..1700, byte: u8) {
         let mut bytes = full_receipt().to_json();
         if let Some(slot) = bytes.get_mut(at) { *slot = byte; }
         if let Ok(receipt) = Receipt::parse(&bytes) {
