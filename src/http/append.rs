@@ -260,7 +260,7 @@ fn refused_batch(answers: &[Result<Appended, AppendError>]) -> Problem {
 
 /// Writes a receipt as JSON.
 pub(crate) fn write_receipt(ledger: &Ledger, appended: Appended, full: bool, out: &mut Vec<u8>) {
-    let Appended { index, id, entry, leaf_hash, time_us, replayed, proof, openings } = appended;
+    let Appended { index, id, entry, leaf_hash, time_us, replayed, proof, openings, removed } = appended;
     let head = ReceiptHead {
         ledger: ledger.name(),
         origin: ledger.origin(),
@@ -275,7 +275,7 @@ pub(crate) fn write_receipt(ledger: &Ledger, appended: Appended, full: bool, out
         inclusion,
         entry: entry.to_vec(),
         openings,
-        removed: None,
+        removed,
     });
     let compared = replayed.filter(|compared| !compared.not_compared.is_empty());
     head.write_json(compared.as_ref(), full.as_ref(), out);

@@ -18,7 +18,7 @@ use crate::event::json::Value;
 use crate::event::keys;
 use crate::event::parts::{FacetSource, SplitEvent};
 use crate::log::hash::{Hash, LogIndex, leaf_hash};
-use crate::prove::receipt::{Compared, KeyOpening, Openings, PartContent, PartOpening};
+use crate::prove::receipt::{Compared, KeyOpening, Openings, PartContent, PartOpening, RemovedProof};
 
 use super::admit::{self, Admitted, InTheClear, Prepared};
 use super::commit::{Committed, Outcome};
@@ -51,6 +51,8 @@ pub struct Appended {
     pub proof: Option<(Arc<str>, Vec<Hash>)>,
     /// What is behind the entry's commitments and keys.
     pub openings: Openings,
+    /// That the parts said to be gone are, where a proof was asked for.
+    pub removed: Option<RemovedProof>,
 }
 
 /// One item of a request while it is being worked on.
@@ -320,6 +322,7 @@ fn acknowledge(
         replayed: None,
         proof,
         openings: Openings { parts: parts.collect(), keys },
+        removed: None,
     })
 }
 
@@ -375,6 +378,7 @@ impl Snapshot {
         } else {
             None
         };
+        let removed = if with_proof { self.removed_proof(&stored)? } else { None };
         let (id, keys) = reopened(&stored, &self.catalogue());
         Ok(Some(Appended {
             index,
@@ -385,6 +389,7 @@ impl Snapshot {
             replayed: None,
             proof,
             openings: Openings { parts: stored.parts, keys },
+            removed,
         }))
     }
 }

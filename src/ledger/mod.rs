@@ -84,6 +84,9 @@ pub struct LedgerOptions {
     pub skew_max_ms: u64,
     /// Milliseconds after an erasure at which its persons' data is destroyed at the latest.
     pub shred_interval_ms: u64,
+    /// Days for which backups of the data directory are kept, for certificates to say; 0 where it is not
+    /// known.
+    pub backup_keep_days: u64,
     /// Entries between two rounds that make tiles and sealed parts durable and trim the journal.
     pub round_entries: u64,
 }
@@ -94,6 +97,7 @@ impl Default for LedgerOptions {
             publish_interval_ms: 1_000,
             skew_max_ms: 300_000,
             shred_interval_ms: 60_000,
+            backup_keep_days: 0,
             round_entries: fold::ROUND_ENTRIES,
         }
     }

@@ -78,6 +78,18 @@ pub(crate) fn type_registered(custom: &CustomType, previous: u64) -> Vec<u8> {
     body.to_canonical()
 }
 
+/// The body that registers the key which signs documents of one use.
+pub(crate) fn signer_registered(usage: &str, vkey: &str, previous: u64) -> Vec<u8> {
+    let body = object([
+        ("v", Value::Int(SETTINGS_VERSION)),
+        ("what", Value::from("signer")),
+        ("previous", Value::Int(i64::try_from(previous).unwrap_or(i64::MAX))),
+        ("use", Value::from(usage)),
+        ("key", Value::from(vkey)),
+    ]);
+    body.to_canonical()
+}
+
 fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
     let mut object = Object::default();
     for (name, value) in members {
@@ -86,12 +98,51 @@ fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
     Value::Object(object)
 }
 
+/// The newest settings entry at `newest` or before it in the chain that `wanted` takes.
+pub(crate) fn find(
+    newest: u64,
+    entry: impl Fn(u64) -> Result<Arc<[u8]>, LedgerError>,
+    wanted: impl Fn(&Object) -> bool,
+) -> Result<Option<u64>, LedgerError> {
+    let mut found = None;
+    walk(newest, entry, |index, settings| {
+        if wanted(settings) {
+            found = Some(index);
+        }
+        Ok(found.is_none())
+    })?;
+    Ok(found)
+}
+
 /// Walks the settings chain back from `newest` and returns the catalogue that it describes.
 pub(crate) fn catalogue_at(
     newest: u64,
     entry: impl Fn(u64) -> Result<Arc<[u8]>, LedgerError>,
 ) -> Result<(Catalogue, Vec<CustomType>), LedgerError> {
     let mut customs = Vec::new();
+    walk(newest, entry, |index, settings| {
+        if let Some(custom) = settings.get("type") {
+            let custom =
+                CustomType::from_value(custom).map_err(|_| broken(index, "an unreadable type"))?;
+            customs.push(custom);
+        }
+        Ok(true)
+    })?;
+    let mut catalogue = Catalogue::builtin().map_err(|error| LedgerError::Setup(error.to_string()))?;
+    customs.reverse();
+    for custom in &customs {
+        catalogue =
+            catalogue.with_custom(custom.clone()).map_err(|_| broken(newest, "a type does not fit"))?;
+    }
+    Ok((catalogue, customs))
+}
+
+/// Walks the settings chain back from `newest`, for as long as `take` wants more.
+fn walk(
+    newest: u64,
+    entry: impl Fn(u64) -> Result<Arc<[u8]>, LedgerError>,
+    mut take: impl FnMut(u64, &Object) -> Result<bool, LedgerError>,
+) -> Result<(), LedgerError> {
     let mut next = Some(newest);
     while let Some(index) = next {
         let bytes = entry(index)?;
@@ -104,23 +155,15 @@ pub(crate) fn catalogue_at(
         let Some(settings) = value.as_object() else {
             return Err(broken(index, "its body is not an object"));
         };
-        if let Some(custom) = settings.get("type") {
-            let custom =
-                CustomType::from_value(custom).map_err(|_| broken(index, "an unreadable type"))?;
-            customs.push(custom);
+        if !take(index, settings)? {
+            return Ok(());
         }
         next = settings.get("previous").and_then(Value::as_i64).and_then(|at| u64::try_from(at).ok());
         if next.is_some_and(|previous| previous >= index) {
             return Err(broken(index, "it names a later entry as the one before it"));
         }
     }
-    let mut catalogue = Catalogue::builtin().map_err(|error| LedgerError::Setup(error.to_string()))?;
-    customs.reverse();
-    for custom in &customs {
-        catalogue =
-            catalogue.with_custom(custom.clone()).map_err(|_| broken(newest, "a type does not fit"))?;
-    }
-    Ok((catalogue, customs))
+    Ok(())
 }
 
 fn broken(index: u64, what: &str) -> LedgerError {

@@ -1,6 +1,7 @@
 //! The whole machine on a storage that loses power, fails and comes back.
 
 mod attachments;
+mod erasure;
 mod repeats;
 
 use std::collections::BTreeMap;
@@ -75,6 +76,8 @@ impl Bench {
     fn keys(&self) -> LedgerKeys {
         LedgerKeys {
             signer: SigningKey::generate_from_seed("ledger.example/main", &[7; 32]).unwrap(),
+            certifier: SigningKey::generate_from_seed("ledger.example/main/certificates", &[8; 32])
+                .unwrap(),
             secrets: self.secrets.clone(),
             custody: Box::new(self.custody.clone()),
         }

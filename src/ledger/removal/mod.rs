@@ -5,6 +5,7 @@
 //! ([`super::retention`]), holds that forbid it, who may ask. Invariants: an erasure is acknowledged when its
 //! entry is durable; from then on nothing of its persons is opened; what is pending survives every crash.
 
+mod certificate;
 mod find;
 mod prune;
 mod record;
@@ -265,6 +266,7 @@ impl Ledger {
             return Err(EraseError::NobodyKnown);
         };
         shared.register_below(last_slot + 1)?;
+        self.certifier_entry()?;
 
         let persons = known.iter().map(|(person, slot, namespace)| ErasedPerson {
             namespace: namespace.clone(),

@@ -180,7 +180,9 @@ fn finish(shared: &Shared, plan: &Plan, begun: u64, records: Vec<Record>) -> Res
         for person in &mut record.persons {
             person.slot = None;
         }
-        let share = plan.shares.get(&record.id().to_string()).cloned().unwrap_or_default();
+        let mut share = plan.shares.get(&record.id().to_string()).cloned().unwrap_or_default();
+        // Which events they were would be the very link that was destroyed.
+        share.holders.values_mut().for_each(|holder| holder.events.clear());
         let key_before = plan.key_before;
         record.done = Some(Done { share, begun, done, key_before, key_after });
         shared.keep_complete(&record)?;

@@ -248,12 +248,6 @@ impl SigningKey {
         self.verifier.name()
     }
 
-    /// Signs bytes that are no note's, which begin with a label of their own: Ed25519 (RFC 8032).
-    #[must_use]
-    pub fn sign_bytes(&self, bytes: &[u8]) -> [u8; 64] {
-        self.secret.sign(bytes).to_bytes()
-    }
-
     /// Signs a text, which must end in a newline, and gives the signature line with its newline.
     #[must_use]
     pub fn sign(&self, text: &str) -> String {
