@@ -14,6 +14,7 @@ mod audit;
 mod client;
 mod config;
 mod doctor;
+mod erase;
 mod import;
 mod init;
 mod keys;
@@ -68,6 +69,8 @@ enum Command {
     Import(import::ImportArgs),
     /// Search events.
     Query(Box<query::QueryArgs>),
+    /// Erase persons: their data is destroyed, and everything else still verifies.
+    Erase(Box<erase::EraseArgs>),
     /// Manage the ledgers of a server.
     Ledger(ledger::LedgerArgs),
     /// Manage API keys.
@@ -154,6 +157,7 @@ pub fn run() -> u8 {
         Command::Append(args) => append::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Query(args) => query::run(&args),
+        Command::Erase(args) => erase::run(&args),
         Command::Ledger(args) => ledger::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Tail(args) => tail::run(&args),

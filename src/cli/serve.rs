@@ -71,6 +71,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
         ledger: LedgerOptions {
             publish_interval_ms: config.publish_interval_ms,
             skew_max_ms: config.skew_max_ms,
+            shred_interval_ms: config.shred_interval_ms,
+            backup_keep_days: config.backup_keep_days,
             ..LedgerOptions::default()
         },
         on_fatal: end_now,

@@ -306,6 +306,12 @@ settings! {
     skew_max_ms: u64 = 300_000, up_to(0, SKEW_MS_MAX),
         "How far ahead of the clock an event's `time` may lie, and how far the wall clock may run ahead of \
          the monotonic one.";
+    shred_interval_ms: u64 = 60_000, up_to(0, DAY_MS),
+        "Time after an erasure at which its persons' data is destroyed at the latest. From the erasure on \
+         nothing of them is opened, whatever this says.";
+    backup_keep_days: u64 = 0, up_to(0, 36_500),
+        "How long you keep backups of the data directory, for certificates of erasures to say; 0 where it is \
+         not known.";
     disk_reserve_bytes: u64 = DISK_RESERVE_BYTES_DEFAULT, up_to(0, NUMBER_MAX),
         "Free space below which appends are refused with 507; looked at once a second.";
     audit_interval_s: u64 = 7 * 86_400, up_to(0, NUMBER_MAX),

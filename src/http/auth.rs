@@ -27,6 +27,10 @@ pub(crate) enum Action {
     Look,
     /// See who appends, and how the ledger is.
     Oversee,
+    /// Have persons erased.
+    Erase,
+    /// Read certificates of erasures.
+    Attest,
     /// Make keys, register types.
     Administer,
     /// Read metrics and the details of health.
@@ -42,6 +46,8 @@ impl Action {
             Self::Verify => &[Role::Responder, Role::Auditor, Role::Dpo, Role::Producer],
             Self::Look => &[Role::Producer, Role::Responder, Role::Auditor, Role::Dpo, Role::Admin],
             Self::Oversee => &[Role::Responder, Role::Auditor, Role::Dpo, Role::Admin],
+            Self::Erase => &[Role::Dpo],
+            Self::Attest => &[Role::Dpo, Role::Auditor],
             Self::Administer => &[Role::Admin],
             Self::Monitor => &[Role::Admin, Role::Auditor],
         }
@@ -54,6 +60,8 @@ impl Action {
             Self::Verify => "this needs the role producer, responder, auditor or dpo",
             Self::Look => "this needs a key of any role",
             Self::Oversee => "this needs the role responder, auditor, dpo or admin",
+            Self::Erase => "erasing needs the role dpo",
+            Self::Attest => "this needs the role dpo or auditor",
             Self::Administer => "this needs the role admin",
             Self::Monitor => "this needs the role admin or auditor",
         }

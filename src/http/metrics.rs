@@ -121,6 +121,22 @@ metrics! {
         |scrape, out| scrape.each(|ledger| {
             out.time(&[ledger.name()], ledger.stats().published_at_us());
         });
+    "counterfoil_erasures_pending", Gauge, "", ["ledger"],
+        "Erasures whose persons' data is not destroyed yet",
+        "over 0 for longer than `shred_interval_ms` and a few minutes",
+        |scrape, out| scrape.each(|ledger| if let Ok(pending) = ledger.erasures_pending() {
+            out.gauge(ledger, pending);
+        });
+    "counterfoil_removed_parts", Gauge, "", ["ledger"],
+        "Parts that were erased or pruned, those under way included",
+        "none: it says how far erasures and retention have come",
+        |scrape, out| scrape.each(|ledger| out.gauge(ledger, ledger.removed_parts()));
+    "counterfoil_persons_returned", Counter, "", ["ledger"],
+        "Persons made anew since the start whose identifier had been erased before",
+        "rising after an erasure: a producer still sends events about somebody who asked to be forgotten",
+        |scrape, out| scrape.each(|ledger| {
+            out.add(&[ledger.name()], Value::Count(ledger.persons_returned()));
+        });
     "counterfoil_audit_verdict", Gauge, "", ["ledger", "verdict"],
         "1 for the verdict of the newest self-audit since the start, 0 for the others",
         "`failed` is 1: something was changed or lost",

@@ -13,6 +13,7 @@ mod auth;
 mod body;
 mod docs_page;
 mod document;
+mod erasures;
 mod front;
 mod health;
 pub mod keys;
@@ -134,6 +135,8 @@ fn api() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(proofs::inclusion))
         .routes(routes!(proofs::consistency))
         .routes(routes!(proofs::verify))
+        .routes(routes!(erasures::erase, erasures::list_erasures))
+        .routes(routes!(erasures::certificate))
         .routes(routes!(admin::list_types, admin::register_type));
     OpenApiRouter::default()
         .nest("/v1/ledgers/{ledger}", ledger)

@@ -48,6 +48,7 @@ pub(crate) const TAGS: &[(&str, &str)] = &[
     ("events", "Append events, search them, read them with their receipts."),
     ("proofs", "RFC 6962 proofs, and the verifier as a service."),
     ("log", "The public layout of C2SP tlog-tiles: any static file server could serve it."),
+    ("erasures", "Forgetting persons, and proving it."),
     ("types", "The event types of a ledger."),
     ("ledgers", "The ledgers of the server, and who appends to them."),
     ("keys", "API keys."),
@@ -120,6 +121,14 @@ written_schemas! {
     TypeRegistered;
     /// The types of a ledger.
     TypeList;
+    /// An erasure to be carried out.
+    NewErasure;
+    /// Where an erasure stands in the log.
+    ErasureTaken;
+    /// The erasures of a ledger.
+    ErasureList;
+    /// What was destroyed, when, under which entries.
+    ErasureCertificate;
     /// Bytes as they are.
     RawBytes;
 }
@@ -170,6 +179,8 @@ problem_sets! {
     Halted: STOPPED;
     /// Of a change to the keys.
     Keyring: WRONG_LEDGER LAST_ADMIN_KEY KEY_NOT_LIVE TOO_MANY_KEYS;
+    /// Of an erasure.
+    Erasing: PERSON_UNKNOWN;
     /// Of adding a ledger.
     Adding: WRONG_LEDGER LEDGER_TAKEN TOO_MANY_LEDGERS DISK_FULL;
 }

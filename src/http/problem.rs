@@ -72,6 +72,8 @@ problem_types! {
         "Use a key that was made for this ledger.";
     NOT_FOUND, "not-found", 404, "There is nothing here",
         "Check the path, the ledger's name and the index.";
+    PERSON_UNKNOWN, "person-unknown", 404, "None of the persons is known",
+        "Check namespace and id; a person that was erased before is not known any more.";
     METHOD_NOT_ALLOWED, "method-not-allowed", 405, "The path exists, but not for this method",
         "The `Allow` header lists the methods.";
     REQUEST_TIMEOUT, "request-timeout", 408, "The body came too slowly",

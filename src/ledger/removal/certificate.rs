@@ -168,7 +168,11 @@ impl Ledger {
             "no setting says how long they are kept; what they hold does not open without the root key before"
         };
         let mut residual = vec![
-            Residual { what: "backups of the data directory".to_owned(), until, basis: basis.to_owned() },
+            Residual {
+                what: "backups of the data directory".to_owned(),
+                until,
+                basis: basis.to_owned(),
+            },
             Residual {
                 what: "entries of the log".to_owned(),
                 until: None,
@@ -181,7 +185,8 @@ impl Ledger {
         residual.extend(unconfirmed.map(|(name, _)| Residual {
             what: name.clone(),
             until: None,
-            basis: "events show that it was given the data, and none that it deleted all of it".to_owned(),
+            basis:
+                "events show that it was given the data, and none that it deleted all of it".to_owned(),
         }));
         residual
     }
@@ -258,7 +263,8 @@ impl Snapshot {
             .filter(|part| matches!(part.content, PartContent::Erased | PartContent::Pruned));
         let roles: Vec<Role> = gone.map(|part| part.role).collect();
         let removed = self.shared.removed.load();
-        let Some(index) = removed.entry.filter(|entry| *entry < self.size().0 && !roles.is_empty()) else {
+        let Some(index) = removed.entry.filter(|entry| *entry < self.size().0 && !roles.is_empty())
+        else {
             return Ok(None);
         };
         let (Some(body), Some(entry)) = (&stored.body, self.entry(index)?) else { return Ok(None) };

@@ -298,6 +298,35 @@ impl Ledger {
         Ok(Erased { entry, persons: known.len(), unknown })
     }
 
+    /// Whether one of the persons is known, and not erased.
+    ///
+    /// # Errors
+    /// What the index and the vault report.
+    pub fn knows_any(&self, persons: &[PersonRef]) -> Result<bool, LedgerError> {
+        Ok(!self.known(persons)?.0.is_empty())
+    }
+
+    /// Number of erasures whose data is not destroyed yet.
+    ///
+    /// # Errors
+    /// What the storage reports.
+    pub fn erasures_pending(&self) -> Result<u64, LedgerError> {
+        let pending = self.shared.pending_count()?;
+        Ok(u64::try_from(pending).unwrap_or(u64::MAX))
+    }
+
+    /// Number of parts that were erased or pruned, those under way included.
+    #[must_use]
+    pub fn removed_parts(&self) -> u64 {
+        self.shared.removed.load().set.items()
+    }
+
+    /// Persons made anew since the start whose identifier had been erased before.
+    #[must_use]
+    pub fn persons_returned(&self) -> u64 {
+        self.shared.directory.returned()
+    }
+
     /// Shreds now what is pending, without waiting for it to be due.
     pub fn shred_now(&self) {
         self.shared.keeper.shred_by(self.shared.clock.monotonic_us());

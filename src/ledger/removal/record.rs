@@ -216,6 +216,11 @@ impl Shared {
         ids.filter_map(read).collect()
     }
 
+    /// Number of pending erasures.
+    pub(super) fn pending_count(&self) -> Result<usize, LedgerError> {
+        Ok(self.storage.list(&self.path(PENDING_DIR))?.len())
+    }
+
     /// An erasure by its id.
     pub(crate) fn erasure_record(&self, id: ErasureId) -> Result<Option<Record>, LedgerError> {
         for dir in [COMPLETE_DIR, PENDING_DIR] {
