@@ -22,6 +22,14 @@ use super::vault::Vault;
 /// besides take 375 MiB.
 pub(super) const SEALED_BYTES_MAX: u64 = 512 << 20;
 
+/// Where the removed sets are.
+const REMOVED: &str = "removed";
+
+/// Length of an item of a removed set in bytes, and of what stands around the items
+/// (docs/format.md section 14).
+const REMOVED_ITEM_BYTES: u64 = 33;
+const REMOVED_FRAME_BYTES: u64 = 4 + 8 + 32;
+
 /// A bundle's file may be replaced by a wider one between finding and reading it.
 const READ_ATTEMPTS: usize = 3;
 
@@ -33,6 +41,8 @@ pub(super) struct SealedParts<'a> {
     /// Which mask key the file says that was read last.
     said: Cell<BundleMask>,
     mask: RefCell<Option<(u64, BundleMask, Option<OwnerMask>)>>,
+    /// The bundle that was read again last, because a part of it did not open.
+    again: RefCell<Option<(u64, StoredParts<StoredPart>)>>,
 }
 
 /// Where the sealed parts of a bundle are: the full file, or the widest partial one that holds
@@ -74,7 +84,8 @@ pub(super) fn read_sealed(
 
 impl<'a> SealedParts<'a> {
     pub(super) fn new(storage: &'a DiskStorage, size: u64, vault: Option<&'a Vault>) -> Self {
-        Self { storage, size, vault, said: Cell::default(), mask: RefCell::new(None) }
+        let (mask, again) = (RefCell::new(None), RefCell::new(None));
+        Self { storage, size, vault, said: Cell::default(), mask, again }
     }
 
     fn masked(&self, bundle: u64, vault: &Vault) -> Result<Option<OwnerMask>, String> {
@@ -88,6 +99,25 @@ impl<'a> SealedParts<'a> {
         let found = vault.bundle_mask(bundle, said)?;
         *mask = Some((bundle, said, found.clone()));
         Ok(found)
+    }
+
+    /// What a part is that did not open: a shred may have written its bundle anew since it was read.
+    fn damaged(&self, index: LogIndex, part: &StoredPart) -> Result<Opened, String> {
+        let bundle = index.0 / TILE_WIDTH;
+        let mut again = self.again.borrow_mut();
+        if again.as_ref().is_none_or(|(of, _)| *of != bundle) {
+            // The rest of the bundle is still looked at as it was read first.
+            let said = self.said.get();
+            let read = self.parts(bundle);
+            self.said.set(said);
+            *again = Some((bundle, read?.unwrap_or_default()));
+        }
+        let within = usize::try_from(index.0 % TILE_WIDTH).unwrap_or(usize::MAX);
+        let now = again.as_ref().and_then(|(_, lists)| lists.get(within));
+        if now.is_some_and(|list| list.contains(part)) {
+            return Ok(Opened::Damaged);
+        }
+        Err("was changed while it was read; verify again".to_owned())
     }
 }
 
@@ -108,6 +138,18 @@ impl PartSource for SealedParts<'_> {
         Err(format!("is missing, and there is no partial file of at least {width} entries"))
     }
 
+    fn removed_sizes(&self) -> Result<Vec<u64>, String> {
+        let names = self.storage.list(REMOVED).map_err(|error| error.to_string())?;
+        let items = |name: &String| name.parse().ok().filter(|items: &u64| items.to_string() == *name);
+        Ok(names.iter().filter_map(items).collect())
+    }
+
+    fn removed(&self, items: u64) -> Result<Option<Vec<u8>>, String> {
+        let path = format!("{REMOVED}/{items}");
+        let bytes_max = items.saturating_mul(REMOVED_ITEM_BYTES).saturating_add(REMOVED_FRAME_BYTES);
+        read_bounded(self.storage, &path, bytes_max).map_err(|error| error.to_string())
+    }
+
     fn describe(&self, part: &StoredPart) -> PartView {
         let state = match part.state() {
             PartState::Sealed => StoredState::Sealed,
@@ -120,7 +162,12 @@ impl PartSource for SealedParts<'_> {
 
     fn open(&self, index: LogIndex, event: &EventView<'_>, part: &StoredPart) -> Result<Opened, String> {
         let Some(vault) = self.vault else { return Ok(Opened::Withheld) };
-        let Some(mask) = self.masked(index.0 / TILE_WIDTH, vault)? else { return Ok(Opened::Damaged) };
-        vault.open_part(event, index, Role(part.role()), (&mask, part.owners()), part.blob())
+        let Some(mask) = self.masked(index.0 / TILE_WIDTH, vault)? else {
+            return self.damaged(index, part);
+        };
+        match vault.open_part(event, index, Role(part.role()), (&mask, part.owners()), part.blob())? {
+            Opened::Damaged => self.damaged(index, part),
+            opened => Ok(opened),
+        }
     }
 }

@@ -144,7 +144,8 @@ impl Vault {
         Ok(found.map(|slot| OwnerMask::new(&slot.secret)))
     }
 
-    /// Opens a part whose owners' slots are masked with `mask`.
+    /// Opens a part whose owners' slots are masked with `mask`. Where an owner's secret was destroyed the
+    /// part should not be there any more.
     pub(super) fn open_part(
         &self,
         event: &EventView<'_>,
@@ -153,20 +154,35 @@ impl Vault {
         (mask, masked): (&OwnerMask, &[[u8; 8]]),
         blob: &[u8],
     ) -> Result<Opened, String> {
+        let opened = self.open_if_alive(event, index, role, (mask, masked), blob)?;
+        Ok(opened.unwrap_or(Opened::Damaged))
+    }
+
+    /// As [`Vault::open_part`], and tells apart a part of which an owner's secret was destroyed: that
+    /// gives none.
+    pub(super) fn open_if_alive(
+        &self,
+        event: &EventView<'_>,
+        index: LogIndex,
+        role: Role,
+        (mask, masked): (&OwnerMask, &[[u8; 8]]),
+        blob: &[u8],
+    ) -> Result<Option<Opened>, String> {
         let owners =
             (0_u8..).zip(masked).map(|(ordinal, masked)| mask.unmask(index, role, ordinal, *masked));
         let key = match self.key_of(owners)? {
             Owner::Key(key) => key,
-            Owner::Unknown if self.journal_is_whole => return Ok(Opened::Damaged),
-            Owner::Destroyed | Owner::Unknown => return Ok(Opened::Withheld),
+            Owner::Destroyed => return Ok(None),
+            Owner::Unknown if self.journal_is_whole => return Ok(Some(Opened::Damaged)),
+            Owner::Unknown => return Ok(Some(Opened::Withheld)),
         };
         let Some((_, commitment)) = event.parts().find(|(seen, _)| *seen == role) else {
-            return Ok(Opened::Damaged);
+            return Ok(Some(Opened::Damaged));
         };
-        Ok(match key.open(self.ledger, &event.event_key, role, &commitment, blob) {
+        Ok(Some(match key.open(self.ledger, &event.event_key, role, &commitment, blob) {
             Ok(body) => Opened::Open { salt: *key.salt(&event.event_key, role), body },
             Err(_) => Opened::Damaged,
-        })
+        }))
     }
 
     fn key_of(&self, owners: impl Iterator<Item = SlotNumber>) -> Result<Owner, String> {

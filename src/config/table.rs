@@ -133,12 +133,13 @@ impl Setting {
     /// Its unit, which its name ends with; empty where it has none.
     #[must_use]
     pub fn unit(&self) -> &'static str {
-        const UNITS: [(&str, &str); 5] = [
+        const UNITS: [(&str, &str); 6] = [
             ("_per_s", "per second"),
             ("_bytes", "bytes"),
             ("_ms", "milliseconds"),
             ("_burst_s", "seconds of the rate"),
             ("_interval_s", "seconds"),
+            ("_days", "days"),
         ];
         UNITS.iter().find(|(end, _)| self.name.ends_with(end)).map_or("", |(_, unit)| unit)
     }

@@ -10,7 +10,7 @@ use super::verdict::Report;
 use super::verify_log::{
     LogOptions, LogSource, Opened, PartSource, PartView, StoredParts, StoredState, verify_log,
 };
-use crate::event::entry::{Entry, EntryBody, EventBody};
+use crate::event::entry::{Entry, EntryBody, EventBody, ShredBody, ShredPhase};
 use crate::event::facet::{ClassCode, Facet, Namespace, Role};
 use crate::event::keys::{
     PersonFacet, event_key, ledger_id, open_facet_key, part_commitment, period_of, person_facet_key,
@@ -20,13 +20,16 @@ use crate::log::hash::{Hash, LogIndex, TreeSize, leaf_hash};
 use crate::log::merkle::{HashReader, MemoryTree, inclusion_proof};
 use crate::log::note::SigningKey;
 use crate::log::tile::{BundleId, TILE_WIDTH, TileId, bundles_of, encode_bundle, tiles_of};
-use crate::prove::entry_view::EventView;
+use crate::prove::entry_view::{EntryView, EventView};
+use crate::prove::removed::{Removal, RemovedItem, RemovedSet};
 use zeroize::Zeroizing;
 
 pub(crate) const ORIGIN: &str = "ledger.example/main";
 pub(crate) const K_READ: [u8; 32] = [3; 32];
 pub(crate) const K_EVENT: [u8; 32] = [4; 32];
 pub(crate) const S_XF: [u8; 32] = [5; 32];
+pub(crate) const ROOT_KEY_BEFORE: [u8; 16] = [0xb0; 16];
+pub(crate) const ROOT_KEY_AFTER: [u8; 16] = [0xaf; 16];
 pub(crate) const SUBJECT: Facet = Facet(130);
 /// 2026-11-22T01:48:10.000123Z
 const TIME_US: u64 = 1_795_312_090_000_123;
@@ -37,6 +40,8 @@ pub(crate) struct StoredPart {
     pub(crate) salt: [u8; 64],
     pub(crate) body: Vec<u8>,
     pub(crate) withheld: bool,
+    /// Whether its sealed bytes do not open.
+    pub(crate) shut: bool,
 }
 
 /// A log with its public files by path, and its stored parts.
@@ -47,6 +52,8 @@ pub(crate) struct TestLog {
     pub(crate) tree: MemoryTree,
     pub(crate) files: BTreeMap<String, Vec<u8>>,
     pub(crate) note: String,
+    /// Files of removed sets by number of items.
+    pub(crate) sets: BTreeMap<u64, Vec<u8>>,
     /// Paths whose reading fails.
     pub(crate) broken: Vec<String>,
     /// Every path that was asked for.
@@ -83,6 +90,7 @@ pub(crate) fn event_entry(index: u64, prev: Hash) -> (Entry, Vec<StoredPart>) {
             salt: [u8::try_from(index % 251).unwrap(); 64],
             body: body.into_bytes(),
             withheld: false,
+            shut: false,
         })
         .collect();
     let commit = |part: &StoredPart| {
@@ -119,6 +127,7 @@ impl TestLog {
             tree: MemoryTree::new(),
             files: BTreeMap::new(),
             note: String::new(),
+            sets: BTreeMap::new(),
             broken: Vec::new(),
             asked: RefCell::default(),
         };
@@ -157,6 +166,49 @@ impl TestLog {
         self.tree.push(leaf_hash(&entry));
         self.entries.push(entry);
         self.stored.push(stored);
+    }
+
+    /// Appends an entry of the ledger's own.
+    pub(crate) fn append_body(&mut self, body: EntryBody) -> u64 {
+        let index = self.size();
+        let (mut entry, _) = event_entry(index, self.prev());
+        entry.body = body;
+        self.append(encode(&entry), Vec::new());
+        index
+    }
+
+    /// The item of a part of the event at `index`.
+    pub(crate) fn item(&self, index: u64, role: Role, how: Removal) -> RemovedItem {
+        let entry = &self.entries[usize::try_from(index).unwrap()];
+        let event_key = EntryView::read(entry).unwrap().event.unwrap().event_key;
+        RemovedItem::of(&event_key, role, how)
+    }
+
+    /// Marks a part as gone, without anything that says why.
+    pub(crate) fn take_away(&mut self, index: u64, role: Role, how: Removal) {
+        let parts = &mut self.stored[usize::try_from(index).unwrap()];
+        let part = parts.iter_mut().find(|part| part.view.role == role).unwrap();
+        part.view.state = match how {
+            Removal::Erased => StoredState::Erased,
+            Removal::Pruned => StoredState::Pruned,
+        };
+    }
+
+    /// Writes the file of a removed set.
+    pub(crate) fn keep(&mut self, set: &RemovedSet) {
+        self.sets.insert(set.items(), set.encode());
+    }
+
+    /// Appends a shred's entry.
+    pub(crate) fn shred(&mut self, phase: ShredPhase, set: &RemovedSet) -> u64 {
+        let root_key_after = if phase == ShredPhase::Done { ROOT_KEY_AFTER } else { [0; 16] };
+        self.append_body(EntryBody::Shred(ShredBody {
+            phase,
+            items: set.items(),
+            root: set.root(),
+            root_key_before: ROOT_KEY_BEFORE,
+            root_key_after,
+        }))
     }
 
     /// Signs the current size and writes its files; those of earlier sizes stay.
@@ -265,6 +317,17 @@ impl PartSource for TestLog {
         Ok(bundles.nth(usize::try_from(bundle).unwrap()).map(<[_]>::to_vec))
     }
 
+    fn removed_sizes(&self) -> Result<Vec<u64>, String> {
+        Ok(self.sets.keys().copied().collect())
+    }
+
+    fn removed(&self, items: u64) -> Result<Option<Vec<u8>>, String> {
+        if self.broken.contains(&format!("removed/{items}")) {
+            return Err("input/output error".into());
+        }
+        Ok(self.sets.get(&items).cloned())
+    }
+
     fn describe(&self, part: &StoredPart) -> PartView {
         part.view
     }
@@ -272,6 +335,9 @@ impl PartSource for TestLog {
     fn open(&self, _: LogIndex, _: &EventView<'_>, part: &StoredPart) -> Result<Opened, String> {
         if part.withheld {
             return Ok(Opened::Withheld);
+        }
+        if part.shut {
+            return Ok(Opened::Damaged);
         }
         Ok(Opened::Open { salt: part.salt, body: Zeroizing::new(part.body.clone()) })
     }

@@ -2,20 +2,23 @@
 //!
 //! In scope: the signed checkpoint; each entry bundle, hashed and compared with the hash tiles;
 //! the upper tiles, built again and compared; the root; consistency with an older checkpoint; the
-//! chain inside the entries; the stored parts against the commitments. Out of scope: where bytes
-//! come from (the caller's [`LogSource`] and [`PartSource`]) and how stored parts are encoded.
+//! chain inside the entries; the stored parts against the commitments; parts that are gone against the
+//! removed set that the newest shred or prune entry commits to. Out of scope: where bytes come from (the
+//! caller's [`LogSource`] and [`PartSource`]) and how stored parts are encoded.
 //!
 //! Invariants: it always ends, since it reads no more than the signed size tells and stops after
-//! [`FINDINGS_STOP`] findings; memory is one bundle, its stored parts and one tile per level; the
-//! first finding of a check is the first in log order. Trust is in the verifier key alone:
+//! [`FINDINGS_STOP`] findings; memory is one bundle, its stored parts, one tile per level, and 33 bytes
+//! per removed part and per erased person; the first finding of a check is the first in log order. Trust is in the verifier key alone:
 //! whatever a source returns can make a check fail or stay open, never pass.
 //!
 //! Who is wrong when a leaf and its tile differ is decided at the end: both readings are carried on
 //! as a tree of their own, and the one whose root was signed is the truth.
 
 mod chain;
+mod claims;
 mod findings;
 mod parts;
+mod removals;
 mod tree;
 mod walk;
 
@@ -66,6 +69,16 @@ pub trait PartSource {
     /// # Errors
     /// If it could not be read or decoded; the file then counts as damaged.
     fn parts(&self, bundle: u64) -> Result<Option<StoredParts<Self::Part>>, Self::Error>;
+    /// Numbers of items of the removed sets there are files of, in any order.
+    ///
+    /// # Errors
+    /// If it could not be found out.
+    fn removed_sizes(&self) -> Result<Vec<u64>, Self::Error>;
+    /// The bytes of the removed set of so many items; `None` if there is no such file.
+    ///
+    /// # Errors
+    /// If it could not be read.
+    fn removed(&self, items: u64) -> Result<Option<Vec<u8>>, Self::Error>;
     /// What the verifier needs to know of a stored part.
     fn describe(&self, part: &Self::Part) -> PartView;
     /// Opens a stored part of the entry at `index`.
@@ -136,6 +149,14 @@ impl PartSource for NoParts {
     type Error = fmt::Error;
 
     fn parts(&self, _: u64) -> Result<Option<StoredParts<PartView>>, fmt::Error> {
+        Ok(None)
+    }
+
+    fn removed_sizes(&self) -> Result<Vec<u64>, fmt::Error> {
+        Ok(Vec::new())
+    }
+
+    fn removed(&self, _: u64) -> Result<Option<Vec<u8>>, fmt::Error> {
         Ok(None)
     }
 
@@ -227,5 +248,7 @@ pub(crate) fn key_name(key: &VerifierKey) -> String {
     format!("{}+{:08x}", key.name(), key.key_id())
 }
 
+#[cfg(test)]
+mod removal_tests;
 #[cfg(test)]
 mod tests;

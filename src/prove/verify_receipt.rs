@@ -8,15 +8,17 @@
 //! the signed checkpoint, or reported as not provable. A receipt's `ledger`, `replayed` and
 //! `compared` are the server's words about a request; no signature covers them and no check does.
 //!
-//! Checks, in order: `checkpoint`, `leaf`, `inclusion`, `entry`, `content`, `identity`,
-//! `event-key`, `keys`, `person-keys`, `mapping`, `published`. A part that is withheld, erased or
-//! pruned is counted, not held against the receipt; a receipt that opens nothing has
-//! `content: not-provable`. Index keys and publication are told but do not decide, unless the
+//! Checks, in order: `checkpoint`, `leaf`, `inclusion`, `entry`, `removed`, `content`, `identity`,
+//! `event-key`, `keys`, `person-keys`, `mapping`, `published`. A part that is withheld is counted, not
+//! held against the receipt. So is one that is erased or pruned and proven to be (`removed`, which is
+//! asked only where a part is said to be gone); one that is not proven to be is lost. A receipt that
+//! opens nothing has `content: not-provable`, unless every part is proven to be gone. Index keys and publication are told but do not decide, unless the
 //! caller gave what they need.
 
 mod content;
 mod keys;
 mod mapping;
+mod removed;
 
 use std::fmt;
 
@@ -144,7 +146,7 @@ pub(super) fn verify_receipt_cached(
         report.push("leaf", Verdict::Failed, "the entry has another leaf hash than the receipt says");
     }
     check_inclusion(receipt.index, &leaf, &full.inclusion, &checkpoint, &mut report);
-    check_entry(receipt, full, &mut report, context);
+    check_entry(receipt, full, &checkpoint, &mut report, context);
     check_published(&checkpoint, context, &mut report);
     report
 }
@@ -192,7 +194,13 @@ pub(super) fn check_inclusion(
     }
 }
 
-fn check_entry(receipt: &Receipt, full: &FullReceipt, report: &mut Report, context: &Context<'_>) {
+fn check_entry(
+    receipt: &Receipt,
+    full: &FullReceipt,
+    checkpoint: &Checkpoint,
+    report: &mut Report,
+    context: &Context<'_>,
+) {
     let Some(view) = read_entry(&full.entry, receipt.index, &receipt.origin, report) else { return };
     if recorded_at(view.time_us) != receipt.recorded_at {
         report.push("entry", Verdict::Failed, "the entry has another time than recorded_at");
@@ -201,7 +209,8 @@ fn check_entry(receipt: &Receipt, full: &FullReceipt, report: &mut Report, conte
         report.push("entry", Verdict::Failed, "the entry is not an event");
         return;
     };
-    let opened = content::check(receipt, full, &view, event, context, report);
+    let gone = removed::check(full, event, checkpoint, report);
+    let opened = content::check(receipt, full, &view, event, &gone, context, report);
     keys::check(&full.openings, &view, event, context, report);
     mapping::check(&view, event, &opened, context, report);
 }
@@ -214,26 +223,36 @@ fn read_entry<'e>(
     origin: &str,
     report: &mut Report,
 ) -> Option<EntryView<'e>> {
-    let view = match EntryView::read(entry) {
-        Ok(view) => view,
-        Err(error) => {
-            report.push("entry", Verdict::Failed, error.to_string());
-            return None;
+    match read_view(entry, index, origin) {
+        Ok(view) => {
+            let kind = if view.kind == Kind::Event { "an event" } else { "a system entry" };
+            report.push("entry", Verdict::Verified, format!("{kind}, {} bytes", entry.len()));
+            Some(view)
         }
-    };
-    if view.index != index {
-        let detail = format!("entry {} at index {index}", view.index);
-        report.push("entry", Verdict::Failed, detail);
-    } else if view.ledger != ledger_id(origin) {
-        report.push("entry", Verdict::Failed, "the entry belongs to another ledger than the origin's");
-    } else {
-        let kind = if view.kind == Kind::Event { "an event" } else { "a system entry" };
-        report.push("entry", Verdict::Verified, format!("{kind}, {} bytes", entry.len()));
+        Err(what) => {
+            report.push("entry", Verdict::Failed, what);
+            None
+        }
     }
-    Some(view)
 }
 
-fn check_published(checkpoint: &Checkpoint, context: &Context<'_>, report: &mut Report) {
+/// Decodes the entry at `index` of the log called `origin`, or says why it is none.
+pub(super) fn read_view<'e>(
+    entry: &'e [u8],
+    index: LogIndex,
+    origin: &str,
+) -> Result<EntryView<'e>, String> {
+    let view = EntryView::read(entry).map_err(|error| error.to_string())?;
+    if view.index != index {
+        return Err(format!("entry {} at index {index}", view.index));
+    }
+    if view.ledger != ledger_id(origin) {
+        return Err("the entry belongs to another ledger than the origin's".to_owned());
+    }
+    Ok(view)
+}
+
+pub(super) fn check_published(checkpoint: &Checkpoint, context: &Context<'_>, report: &mut Report) {
     let Some(published) = &context.published else {
         report.note("published", Verdict::NotProvable, "no published checkpoint was given");
         return;

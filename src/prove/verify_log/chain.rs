@@ -1,18 +1,10 @@
 //! The chain inside the entries: each names its position, its ledger and its predecessor's hash.
 
 use super::findings::{Findings, Question};
-use crate::event::entry::Kind;
 use crate::event::keys::LedgerId;
 use crate::log::hash::Hash;
 use crate::prove::entry_view::EntryView;
 use crate::prove::verdict::{Report, Verdict};
-
-/// Entries of the kinds that explain why parts are gone.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Removals {
-    pub(super) shreds: u64,
-    pub(super) prunes: u64,
-}
 
 /// The state of the walk along the chain.
 #[derive(Debug)]
@@ -22,7 +14,6 @@ pub(super) struct Chain {
     time_us: u64,
     foreign: bool,
     entries: u64,
-    pub(super) removals: Removals,
     question: Question,
 }
 
@@ -34,7 +25,6 @@ impl Chain {
             time_us: 0,
             foreign: false,
             entries: 0,
-            removals: Removals::default(),
             question: Question::new("chain"),
         }
     }
@@ -71,11 +61,6 @@ impl Chain {
             findings.fail(&mut self.question, format_args!("entry {index}"), what);
         }
         self.time_us = self.time_us.max(view.time_us);
-        match view.kind {
-            Kind::Shred => self.removals.shreds += 1,
-            Kind::Prune => self.removals.prunes += 1,
-            _ => {}
-        }
         Some(view)
     }
 
@@ -93,6 +78,11 @@ impl Chain {
             return Some(format!("is {} µs earlier than its predecessors", self.time_us - view.time_us));
         }
         None
+    }
+
+    /// Whether every entry that was given could be read.
+    pub(super) fn is_good(&self) -> bool {
+        self.question.is_good()
     }
 
     pub(super) fn foreign(&self) -> bool {

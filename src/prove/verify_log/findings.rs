@@ -43,6 +43,11 @@ impl Question {
         self.failed.count == 0 && self.unread.count == 0
     }
 
+    /// Counts further places of the same kind that are not told one by one.
+    pub(super) fn and_more(&mut self, count: u64) {
+        self.failed.count += count;
+    }
+
     /// Adds the answer to a report; `good` describes it when nothing was wrong.
     pub(super) fn conclude(&self, good: impl Display, report: &mut Report) {
         if let Some(failed) = self.failed.describe() {

@@ -1,8 +1,9 @@
 //! Stored parts against what the entries commit to.
 
-use super::chain::Removals;
+use super::claims::{Claim, Claims, claim_of};
 use super::findings::{Findings, Question};
-use super::{Opened, PartSource, PartView, StoredState};
+use super::removals::Removals;
+use super::{Opened, PartSource, PartView};
 use crate::event::facet::Role;
 use crate::event::keys::{LedgerId, part_commitment};
 use crate::log::hash::{Hash, LogIndex};
@@ -20,6 +21,7 @@ pub(super) struct Parts<'s, P: PartSource> {
     pub(super) counts: PartCounts,
     stored: Question,
     content: Question,
+    claims: Claims<'s, P>,
 }
 
 impl<'s, P: PartSource> Parts<'s, P> {
@@ -32,6 +34,7 @@ impl<'s, P: PartSource> Parts<'s, P> {
             counts: PartCounts::default(),
             stored: Question::new("parts"),
             content: Question::new("content"),
+            claims: Claims::new(source),
         }
     }
 
@@ -90,37 +93,45 @@ impl<'s, P: PartSource> Parts<'s, P> {
         commitment: Hash,
         findings: &mut Findings,
     ) {
-        match seen.state {
-            StoredState::Erased => self.counts.erased += 1,
-            StoredState::Pruned => self.counts.pruned += 1,
-            StoredState::Sealed if !seen.intact => {
+        let (bundle, role) = (self.bundle, seen.role);
+        let told = |what: &str| (place_of(bundle, index), format!("part {} {what}", role.name()));
+        if let Some(claim) = claim_of(seen.state) {
+            let place = || told("is gone, and the removed set does not say so");
+            self.claims.ask(&event.event_key, role, claim, &place);
+            return;
+        }
+        let place = || told("is erased, and is still there");
+        self.claims.ask(&event.event_key, role, Claim::Sealed, &place);
+        if !seen.intact {
+            self.counts.lost += 1;
+            let what = format_args!("part {}: bytes do not match their checksum", role.name());
+            findings.fail(&mut self.stored, place_of(bundle, index), what);
+            return;
+        }
+        match self.source.open(LogIndex(index), event, part) {
+            Ok(Opened::Open { salt, body }) => {
+                let found = part_commitment(ledger, &event.event_key, role, &salt, &body);
+                if found == commitment {
+                    self.counts.open += 1;
+                    return;
+                }
                 self.counts.lost += 1;
-                let place = self.place(index);
-                let what = format_args!("part {}: bytes do not match their checksum", seen.role.name());
-                findings.fail(&mut self.stored, place, what);
+                let (place, what) = told("is not what was committed");
+                findings.fail(&mut self.content, place, what);
             }
-            StoredState::Sealed => match self.source.open(LogIndex(index), event, part) {
-                Ok(Opened::Open { salt, body }) => {
-                    let found = part_commitment(ledger, &event.event_key, seen.role, &salt, &body);
-                    if found == commitment {
-                        self.counts.open += 1;
-                        return;
-                    }
+            Ok(Opened::Withheld) => self.counts.withheld += 1,
+            Ok(Opened::Damaged) => {
+                let shut = || told("does not open");
+                if !self.claims.ask(&event.event_key, role, Claim::Shut, &shut) {
                     self.counts.lost += 1;
-                    let what = format_args!("part {} is not what was committed", seen.role.name());
-                    findings.fail(&mut self.content, place_of(self.bundle, index), what);
+                    let (place, what) = shut();
+                    findings.fail(&mut self.content, place, what);
                 }
-                Ok(Opened::Withheld) => self.counts.withheld += 1,
-                Ok(Opened::Damaged) => {
-                    self.counts.lost += 1;
-                    let what = format_args!("part {} does not open", seen.role.name());
-                    findings.fail(&mut self.content, place_of(self.bundle, index), what);
-                }
-                Err(error) => {
-                    self.counts.withheld += 1;
-                    findings.unread(&mut self.content, place_of(self.bundle, index), error);
-                }
-            },
+            }
+            Err(error) => {
+                self.counts.withheld += 1;
+                findings.unread(&mut self.content, place_of(bundle, index), error);
+            }
         }
     }
 
@@ -142,8 +153,17 @@ impl<'s, P: PartSource> Parts<'s, P> {
         place_of(self.bundle, index)
     }
 
-    /// Adds the answers to a report.
-    pub(super) fn conclude(&self, removals: Removals, report: &mut Report) {
+    /// Adds the answers to a report. `whole` says that every entry was read.
+    pub(super) fn conclude(
+        &mut self,
+        removals: &Removals,
+        whole: bool,
+        findings: &mut Findings,
+        report: &mut Report,
+    ) {
+        let mut told = Report::new(report.target);
+        let Self { claims, counts, content, .. } = self;
+        claims.conclude(removals, whole, counts, content, findings, &mut told);
         report.parts.add(&self.counts);
         self.stored.conclude(self.counts, report);
         let opened = format!("{} parts opened, each as committed", self.counts.open);
@@ -152,19 +172,7 @@ impl<'s, P: PartSource> Parts<'s, P> {
         } else {
             self.content.conclude(opened, report);
         }
-        for (name, gone, entries, kind) in [
-            ("erasures", self.counts.erased, removals.shreds, "shred"),
-            ("prunings", self.counts.pruned, removals.prunes, "prune"),
-        ] {
-            if gone > 0 && entries == 0 {
-                let detail = format!("{gone} parts are gone and no {kind} entry says why");
-                report.push(name, Verdict::NotProvable, detail);
-            } else if gone > 0 {
-                let detail =
-                    format!("{gone} parts, {entries} {kind} entries; membership not checked here");
-                report.note(name, Verdict::NotProvable, detail);
-            }
-        }
+        report.checks.append(&mut told.checks);
     }
 }
 

@@ -3,6 +3,7 @@
 use super::chain::Chain;
 use super::findings::{Findings, Question};
 use super::parts::Parts;
+use super::removals::Removals;
 use super::tree::{TILE_BYTES, Tree, bundle_width, first_difference};
 use super::{LogOptions, LogSource, PartSource, Progress};
 use crate::event::keys::ledger_id;
@@ -31,6 +32,7 @@ pub(super) struct Walk<'s, S, P: PartSource> {
     /// Both roots when the trees had the older checkpoint's size.
     at_since: Option<(Hash, Option<Hash>)>,
     chain: Chain,
+    removals: Removals,
     findings: Findings,
     tiles: Question,
     leaves: Question,
@@ -71,6 +73,7 @@ impl<'s, S: LogSource, P: PartSource> Walk<'s, S, P> {
             tiles_tree: None,
             at_since: None,
             chain: Chain::new(ledger_id(&checkpoint.origin)),
+            removals: Removals::new(),
             findings: Findings::default(),
             tiles: Question::new("tiles"),
             leaves: Question::new("leaves"),
@@ -149,6 +152,9 @@ impl<'s, S: LogSource, P: PartSource> Walk<'s, S, P> {
             }
             hashes.extend_from_slice(leaf.as_bytes());
             let view = self.chain.step(index, entry, leaf, &mut self.findings).filter(|_| as_tile);
+            if let Some(view) = &view {
+                self.removals.entry(index, view, entry, &mut self.findings);
+            }
             if let Some(parts) = self.parts.as_mut().filter(|_| !self.chain.foreign()) {
                 parts.entry(index, view.as_ref(), &mut self.findings);
             }
@@ -258,7 +264,7 @@ impl<'s, S: LogSource, P: PartSource> Walk<'s, S, P> {
     }
 
     /// Adds every answer to the report.
-    pub(super) fn conclude(self, report: &mut Report) {
+    pub(super) fn conclude(mut self, report: &mut Report) {
         let size = self.checkpoint.size.0;
         report.count = self.tree.size().0;
         report.range = report.count.checked_sub(1).map(|last| IndexRange { first: 0, last });
@@ -273,13 +279,21 @@ impl<'s, S: LogSource, P: PartSource> Walk<'s, S, P> {
         self.conclude_since(report);
         let foreign = self.options.foreign;
         self.chain.conclude(self.options.entries, foreign, report);
-        match &self.parts {
+        self.removals.conclude(report);
+        let whole = self.read_all();
+        match &mut self.parts {
             Some(parts) if self.options.entries && !self.chain.foreign() => {
-                parts.conclude(self.chain.removals, report);
+                parts.conclude(&self.removals, whole, &mut self.findings, report);
             }
             _ => report.note("parts", Verdict::NotProvable, "stored parts were not read"),
         }
         report.findings = self.findings.kept;
+    }
+
+    /// Whether every entry of the checkpoint was read, as its tile has it.
+    fn read_all(&self) -> bool {
+        let questions = [&self.entries, &self.leaves];
+        self.stopped.is_none() && self.chain.is_good() && questions.iter().all(|q| q.is_good())
     }
 
     fn conclude_root(&self, report: &mut Report) {

@@ -19,16 +19,18 @@ pub(super) struct Opened<'r> {
     pub(super) all: bool,
 }
 
-/// Checks the parts, and that the open part is the event the receipt names.
+/// Checks the parts, and that the open part is the event the receipt names. `gone` are the roles of the
+/// parts that are proven to be erased or pruned.
 pub(super) fn check<'r>(
     receipt: &Receipt,
     full: &'r FullReceipt,
     view: &EntryView<'_>,
     event: &EventView<'_>,
+    gone: &[Role],
     context: &Context<'_>,
     report: &mut Report,
 ) -> Opened<'r> {
-    let parts = check_parts(full, view, event, report);
+    let parts = check_parts(full, view, event, gone, report);
     let open = parts.bodies.iter().find(|(role, _)| *role == Role::OPEN);
     let Some(object) = open.and_then(|(_, body)| object(body)) else {
         report.note("identity", Verdict::NotProvable, "the open part is not opened");
@@ -57,6 +59,7 @@ fn check_parts<'r>(
     full: &'r FullReceipt,
     view: &EntryView<'_>,
     event: &EventView<'_>,
+    gone: &[Role],
     report: &mut Report,
 ) -> Opened<'r> {
     let openings = &full.openings.parts;
@@ -77,8 +80,12 @@ fn check_parts<'r>(
         };
         match &part.content {
             PartContent::Withheld => counts.withheld += 1,
-            PartContent::Erased => counts.erased += 1,
-            PartContent::Pruned => counts.pruned += 1,
+            PartContent::Erased if gone.contains(&role) => counts.erased += 1,
+            PartContent::Pruned if gone.contains(&role) => counts.pruned += 1,
+            PartContent::Erased | PartContent::Pruned => {
+                // That it is not proven to be gone is held against the receipt by `removed`.
+                counts.lost += 1;
+            }
             PartContent::Lost => {
                 counts.lost += 1;
                 wrong.get_or_insert(format!("part {} is lost", role.name()));
@@ -100,6 +107,12 @@ fn check_parts<'r>(
     report.parts.add(&counts);
     match wrong {
         Some(what) => report.push("content", Verdict::Failed, what),
+        None if unstated == 0
+            && counts.total() > 0
+            && counts.total() == counts.erased + counts.pruned =>
+        {
+            report.note("content", Verdict::NotProvable, format!("nothing is left to open: {counts}"));
+        }
         None if counts.open == 0 => {
             report.push("content", Verdict::NotProvable, format!("nothing is opened: {counts}"));
         }

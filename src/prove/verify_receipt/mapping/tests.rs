@@ -54,7 +54,7 @@ fn made() -> (EventBody, Vec<StoredPart>, Vec<KeyOpening>) {
 
 fn stored(role: Role, body: Vec<u8>) -> StoredPart {
     let view = PartView { role, state: StoredState::Sealed, intact: true };
-    StoredPart { view, salt: [1; 64], body, withheld: false }
+    StoredPart { view, salt: [1; 64], body, withheld: false, shut: false }
 }
 
 /// Signs what `change` makes of the entry and gives the report on its receipt.
