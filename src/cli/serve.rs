@@ -82,6 +82,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
     };
     let front = Front::new(&config, Arc::clone(&clock)).map_err(Failure::new)?;
     let ledgers = Ledgers::open(host, &config)?;
+    ledgers.ensure_reads()?;
     let auditor = Auditor::new(args.data.clone(), storage, Arc::clone(&clock));
     let server = Arc::new(Server {
         ledgers,

@@ -27,6 +27,7 @@ mod keys;
 mod nodes;
 mod open;
 mod persons;
+mod reads;
 mod sequencer;
 mod settings;
 mod shared;
@@ -51,6 +52,9 @@ pub use host::{
 };
 pub(crate) use keys::KeyFiles;
 pub use keys::{LedgerKeys, Secrets};
+pub use reads::{
+    NO_REASON, Opened, PRODUCER_SERVER, Question, READS_LEDGER, Reader, read_event, reads_origin,
+};
 pub use shared::OnFatal;
 pub use snapshot::{Access, DecodedEntry, Snapshot, StoredEvent};
 pub(crate) use start::anchor_file;
