@@ -28,9 +28,9 @@ const READS: &str = "/v1/ledgers/reads";
 /// A server with two events that name Frieda, one that names Gerda and one that names nobody.
 fn scene(data: &DataDir) -> Server {
     let server = data.serve();
-    let mut asked = access("r3", "Gerda", "Otto");
-    asked["data"]["ref"] = json!("case-7");
-    let events = [access("r1", "Frieda", "Otto"), access("r2", "Frieda", "Emil"), asked, policy("r4")];
+    let frieda = |id, actor| access(id, "Frieda", actor);
+    let events =
+        [frieda("r1", "Otto"), frieda("r2", "Emil"), access("r3", "Gerda", "Otto"), policy("r4")];
     server.client().append_batch(&events).expect_status(201);
     server
 }

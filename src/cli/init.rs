@@ -41,7 +41,7 @@ pub(crate) fn run(args: &InitArgs) -> Result<u8, Failure> {
     make_directory(&args.data)?;
     let _lock = DirLock::acquire(&args.data)?;
     let made = create(&args.data, args.origin.as_deref())?;
-    say!("Made the ledger `main` in {}.", args.data.display());
+    say!("Made the ledgers `main` and `reads` in {}.", args.data.display());
     say!(
         "Keep {} and the files under keys/ safe; they cannot be made again.",
         args.data.join("vault").display()

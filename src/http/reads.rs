@@ -85,7 +85,8 @@ impl Reading {
 }
 
 /// What became of a read that could not be recorded.
-const REFUSED: &str = "personal parts are opened only to reads that are recorded, and this one could not be";
+const REFUSED: &str =
+    "personal parts are opened only to reads that are recorded, and this one could not be";
 
 fn not_recorded(error: &AppendError) -> Problem {
     let problem = of_append(error);

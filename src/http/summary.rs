@@ -47,8 +47,7 @@ pub(crate) async fn summary(asked: Asked, Path(name): Path<String>) -> Result<Re
     let (key, ledger) = asked.in_ledger(&name, Action::Search)?;
     let known: Vec<&str> = Facet::all().filter_map(Facet::name).chain(PARAMETERS).collect();
     asked.params.allow_only(&known)?;
-    let query =
-        read::conditions(&asked.params, auth::access(&key, &name, asked.params.get("reason")))?;
+    let query = read::conditions(&asked.params, auth::access(&key, &name, asked.params.get("reason")))?;
     let grouping = grouping(&asked.params)?;
     let reading = Reading::new(&key, &ledger, "summary", &asked.params);
     let (answer, opened) = off_thread(move || {

@@ -49,8 +49,8 @@ pub(crate) async fn checkpoint(
 /// Get a tile
 ///
 /// C2SP tlog-tiles: hash tiles (`0/000`, `1/x001/234.p/5`) need no key; entry bundles (`entries/000`) need
-/// the role producer, responder, auditor or dpo, unless the setting `public_bundles` opens them; those of `reads` need the role auditor. What is
-/// missing is 404.
+/// the role producer, responder, auditor or dpo, unless the setting `public_bundles` opens them; those of the
+/// ledger `reads` need the role auditor in any case. What is missing is 404.
 #[utoipa::path(get, path = "/tile/{*path}", operation_id = "get_tile", tag = "log",
     responses((status = 200, description = "The tile", body = RawBytes,
         content_type = "application/octet-stream",

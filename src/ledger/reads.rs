@@ -186,7 +186,8 @@ mod tests {
     use crate::event::parts::{FacetSource, SplitEvent, split};
 
     fn recorded(facets: &[(&str, &str)], text: Option<&str>, reason: Option<&str>) -> SplitEvent {
-        let facet = |(name, value): &(&str, &str)| (Facet::from_name(name).unwrap(), (*value).to_owned());
+        let facet =
+            |(name, value): &(&str, &str)| (Facet::from_name(name).unwrap(), (*value).to_owned());
         let asked = Question {
             operation: "search",
             ledger: "main".to_owned(),
@@ -195,8 +196,12 @@ mod tests {
             text: text.map(str::to_owned),
             reason: reason.map(str::to_owned),
         };
-        let reader =
-            Reader { id: "0011".to_owned(), number: 7, label: "Ada's key".to_owned(), role: "responder" };
+        let reader = Reader {
+            id: "0011".to_owned(),
+            number: 7,
+            label: "Ada's key".to_owned(),
+            role: "responder",
+        };
         let opened = Opened { size: 90, rows: 4, unmasked: 3, indexes: Some((17, 42)) };
         let event = read_event("r1".to_owned(), &reader, &asked, &opened);
         let catalogue = Catalogue::builtin().unwrap().with_custom(read_type().unwrap()).unwrap();
@@ -210,7 +215,8 @@ mod tests {
 
     #[test]
     fn what_is_personal_in_a_question_lies_with_whom_it_concerns() {
-        let personal = ["\"text\":\"zq\"", "\"reason\":\"why\"", "\"first_index\":17", "\"last_index\":42"];
+        let personal =
+            ["\"text\":\"zq\"", "\"reason\":\"why\"", "\"first_index\":17", "\"last_index\":42"];
         for (asked, owner) in [
             (&[("subject", "s1"), ("actor", "a1")][..], "subject"),
             (&[("account", "c1")], "account"),

@@ -162,13 +162,9 @@ impl Owner {
             Self::Account => &[Namespace::ACCOUNT, SUBJECT],
             Self::Number => &[Namespace::NUMBER, SUBJECT],
             Self::Person => &[SUBJECT, Namespace::ACTOR, Namespace::ACCOUNT, Namespace::NUMBER],
-            Self::Concerned => &[
-                SUBJECT,
-                Namespace::ACCOUNT,
-                Namespace::NUMBER,
-                Namespace::RESOURCE,
-                Namespace::ACTOR,
-            ],
+            Self::Concerned => {
+                &[SUBJECT, Namespace::ACCOUNT, Namespace::NUMBER, Namespace::RESOURCE, Namespace::ACTOR]
+            }
         }
     }
 }
