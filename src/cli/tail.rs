@@ -163,7 +163,8 @@ impl Tail<'_> {
                     ));
                 }
                 "end" if message.data.contains("\"unrecorded\"") => {
-                    let why = "the server cannot record this read, and opens nothing personal unrecorded";
+                    let why =
+                        "the server cannot record this read, and opens nothing personal unrecorded";
                     return Ok(Over::Broken(why.to_owned()));
                 }
                 "end" => return Ok(Over::Broken("the server ended the stream".to_owned())),
