@@ -11,16 +11,16 @@ use clap::Args;
 use serde_json::json;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{CONFIG_FILE, Config};
+use crate::config::{CONFIG_FILE, Config, LedgerConfig};
 use crate::http::keys::{ADMIN_KEY_FILE, KeyStore, NewKey, Role};
-use crate::ledger::{Ledger, LedgerKeys, random_origin};
+use crate::ledger::{Ledger, LedgerKeys, READS_LEDGER, random_origin, reads_origin};
 use crate::store::{DirLock, DiskStorage, Storage};
 use crate::vault::secret_file;
 
 use super::output::write_output;
 use super::{EXIT_GOOD, Failure};
 
-/// Make a data directory with its keys and the ledger `main`.
+/// Make a data directory with its keys and the ledgers `main` and `reads`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  counterfoil init --data ./ledger --origin ledger.example/audit")]
 pub(crate) struct InitArgs {
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &InitArgs) -> Result<u8, Failure> {
     make_directory(&args.data)?;
     let _lock = DirLock::acquire(&args.data)?;
     let made = create(&args.data, args.origin.as_deref())?;
-    say!("Made the ledger `main` in {}.", args.data.display());
+    say!("Made the ledgers `main` and `reads` in {}.", args.data.display());
     say!(
         "Keep {} and the files under keys/ safe; they cannot be made again.",
         args.data.join("vault").display()
@@ -79,6 +79,8 @@ pub(crate) fn create(data: &Path, origin: Option<&str>) -> Result<String, Failur
     let keys = LedgerKeys::create(data, "main", &origin)?;
     let verifier = keys.signer.verifier().to_string();
     Ledger::create(&storage, "main", keys)?;
+    let reads = reads_origin(&origin).map_or_else(|| random_origin(READS_LEDGER), Ok)?;
+    Ledger::create(&storage, READS_LEDGER, LedgerKeys::create(data, READS_LEDGER, &reads)?)?;
     let store = KeyStore::open(Arc::clone(&storage))?;
     let admin = NewKey {
         label: "first admin key".to_owned(),
@@ -91,6 +93,8 @@ pub(crate) fn create(data: &Path, origin: Option<&str>) -> Result<String, Failur
     let (_, text) = store.create(admin, true, now_s)?;
     secret_file::create(&data.join(ADMIN_KEY_FILE), format!("{}\n", *text).as_bytes())?;
     // Last, because its presence says that everything else is there.
-    storage.write_durable(CONFIG_FILE, Config::with_ledger("main", &origin).to_toml().as_bytes())?;
+    let mut config = Config::with_ledger("main", &origin);
+    config.ledgers.insert(READS_LEDGER.to_owned(), LedgerConfig { origin: reads });
+    storage.write_durable(CONFIG_FILE, config.to_toml().as_bytes())?;
     Ok(verifier)
 }

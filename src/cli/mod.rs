@@ -59,7 +59,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a data directory with its keys and the ledger `main`.
+    /// Make a data directory with its keys and the ledgers `main` and `reads`.
     Init(init::InitArgs),
     /// Run the server; on an empty directory, `init` it first.
     Serve(serve::ServeArgs),

@@ -17,7 +17,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{CONFIG_FILE, Config};
 use crate::http::keys::{ADMIN_KEY_FILE, KeyStore};
 use crate::http::{self, Around, Front, ServeOptions, Server, ServerStats, Tls};
-use crate::ledger::{HostOptions, LedgerError, LedgerOptions, Ledgers};
+use crate::ledger::{HostOptions, LedgerError, LedgerOptions, Ledgers, READS_LEDGER};
 use crate::store::lock::DirLock;
 use crate::store::{DiskStorage, Storage};
 
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
     let storage: Arc<dyn Storage> = Arc::new(DiskStorage::open(&args.data)?);
     if !storage.exists(CONFIG_FILE)? {
         init::create(&args.data, args.origin.as_deref())?;
-        say!("Made the ledger `main` in {}.", args.data.display());
+        say!("Made the ledgers `main` and `reads` in {}.", args.data.display());
     }
     let listen = args.listen.iter().map(|listen| ("listen".to_owned(), listen.clone()));
     let flags: Vec<_> = listen.chain(args.settings.iter().cloned()).collect();
@@ -84,6 +84,10 @@ pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
     };
     let front = Front::new(&config, Arc::clone(&clock)).map_err(Failure::new)?;
     let ledgers = Ledgers::open(host, &config)?;
+    if ledgers.get(READS_LEDGER).is_none() {
+        say!("Making the ledger `reads`, where reads of personal parts are recorded.");
+    }
+    ledgers.ensure_reads()?;
     let auditor = Auditor::new(args.data.clone(), storage, Arc::clone(&clock));
     let server = Arc::new(Server {
         ledgers,

@@ -162,6 +162,11 @@ impl Tail<'_> {
                         "the server ended the stream: the API key has expired, was revoked or has changed",
                     ));
                 }
+                "end" if message.data.contains("\"unrecorded\"") => {
+                    let why =
+                        "the server cannot record this read, and opens nothing personal unrecorded";
+                    return Ok(Over::Broken(why.to_owned()));
+                }
                 "end" => return Ok(Over::Broken("the server ended the stream".to_owned())),
                 _ => {}
             }

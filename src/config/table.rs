@@ -362,7 +362,8 @@ settings! {
          of requests are counted for. Connections are counted by their real peer.";
     public_bundles: bool = false, Kind::Flag,
         "Whether `tile/entries/…` is served without an API key. Entries hold no content, but whoever has \
-         them all sees when how much happened. `sealed/` is never served.";
+         them all sees when how much happened. Those of the ledger `reads` stay closed, and `sealed/` is \
+         never served.";
     metrics_public: bool = false, Kind::Flag,
         "Whether `/metrics` is answered without an API key. It names the ledgers and says how busy they \
          are: turn it on only where the port is not reachable from outside.";

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, header};
 
-use crate::ledger::Access;
+use crate::ledger::{Access, READS_LEDGER};
 
 use super::Server;
 use super::keys::{KeyRecord, Role};
@@ -108,7 +108,22 @@ pub(crate) fn authorize(
     {
         return Err(Problem::new(problem::WRONG_LEDGER, "this key was made for other ledgers"));
     }
-    Ok(key)
+    match ledger {
+        Some(READS_LEDGER) => may_in_reads(&key, action).map(|()| key),
+        _ => Ok(key),
+    }
+}
+
+/// What else holds in the ledger of reads: the server alone writes there, and what it says is for auditors.
+fn may_in_reads(key: &KeyRecord, action: Action) -> Result<(), Problem> {
+    let refused = match action {
+        Action::Append | Action::Administer => "only the server itself writes into the ledger `reads`",
+        Action::Search | Action::Verify if !key.first && key.role != Role::Auditor => {
+            "reading the ledger `reads` needs the role auditor"
+        }
+        _ => return Ok(()),
+    };
+    Err(Problem::new(problem::FORBIDDEN, refused))
 }
 
 /// Whether a key is good for a ledger.
@@ -116,14 +131,24 @@ pub(crate) fn is_good_for(key: &KeyRecord, ledger: &str) -> bool {
     key.ledgers.is_empty() || key.ledgers.iter().any(|allowed| allowed == ledger)
 }
 
-/// What a caller may see of personal parts.
-pub(crate) fn access(key: &KeyRecord, reason: Option<&str>) -> Access {
-    let reasoned = reason.is_some_and(|reason| !reason.trim().is_empty());
-    match key.role {
+/// What a caller may see of personal parts in `ledger`. Whoever may see them records the read
+/// ([`super::reads`]).
+pub(crate) fn access(key: &KeyRecord, ledger: &str, reason: Option<&str>) -> Access {
+    let may_with_reason = match key.role {
+        Role::Dpo | Role::Responder => ledger != READS_LEDGER,
+        Role::Auditor => ledger == READS_LEDGER,
+        Role::Producer | Role::Admin => false,
+    };
+    match stated(reason) {
         _ if key.first => Access::Personal,
-        Role::Dpo | Role::Responder if reasoned => Access::Personal,
+        Some(_) if may_with_reason => Access::Personal,
         _ => Access::Masked,
     }
+}
+
+/// A reason that says something.
+pub(crate) fn stated(reason: Option<&str>) -> Option<&str> {
+    reason.map(str::trim).filter(|reason| !reason.is_empty())
 }
 
 /// Whether a key may append for a source.

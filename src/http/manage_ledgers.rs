@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use crate::event::facet::Facet;
 use crate::history::{self, Clock, Condition, Order, Query};
-use crate::ledger::{Access, AddLedgerError, Ledger};
+use crate::ledger::{Access, AddLedgerError, Ledger, READS_LEDGER};
 use crate::log::checkpoint;
 use crate::prove::receipt::recorded_at;
 
@@ -207,7 +207,9 @@ pub(crate) async fn list_producers(asked: Asked) -> Result<Response, Problem> {
 
 fn producers(ledger: &Ledger, keys: &[Arc<KeyRecord>], now_s: u64) -> Result<ProducerList, Problem> {
     let appends = |key: &&Arc<KeyRecord>| {
-        (key.first || key.role == Role::Producer) && auth::is_good_for(key, ledger.name())
+        ledger.name() != READS_LEDGER
+            && (key.first || key.role == Role::Producer)
+            && auth::is_good_for(key, ledger.name())
     };
     let mut left = SOURCES_LOOKED_UP_MAX;
     let mut complete = true;

@@ -27,6 +27,7 @@ pub mod problem;
 mod process;
 mod proofs;
 mod read;
+mod reads;
 mod serve;
 mod stats;
 mod stream;

@@ -57,7 +57,7 @@ pub(crate) const TAGS: &[(&str, &str)] = &[
 
 /// The variable elements of paths: name, JSON Schema, description.
 pub(crate) const PATH_PARAMETERS: &[(&str, &str, &str)] = &[
-    ("ledger", r#"{"type":"string"}"#, "Name of the ledger; `main` exists from the start."),
+    ("ledger", r#"{"type":"string"}"#, "Name of the ledger; `main` and `reads` exist from the start."),
     ("index", r#"{"type":"integer","minimum":0}"#, "Position of the entry in the log, from 0."),
     ("id", r#"{"type":"string"}"#, "Identifier, as the list shows it."),
     (
@@ -215,8 +215,9 @@ pub(crate) struct Reason;
 
 impl IntoParams for Reason {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let description = "Why personal parts are read. Without it responders and data protection \
-            officers get them withheld; auditors always do.";
+        let description = "Why personal parts are read; it is recorded. Without it responders and data \
+            protection officers get them withheld, and auditors in the ledger `reads`; elsewhere auditors \
+            always do.";
         vec![query("reason", description, text())]
     }
 }

@@ -138,7 +138,8 @@ problem_types! {
     STOPPED, "stopped", 503, "The ledger has stopped after a failed write",
         "The operator must read the server's log and restart it. Nothing acknowledged is lost.";
     DISK_FULL, "disk-full", 507, "The disk is nearly full",
-        "The operator must make room; nothing is recorded until then.";
+        "The operator must make room; nothing is recorded until then, and what is personal is not opened, \
+         since reading it is recorded.";
     RATE_LIMITED, "rate-limited", 429, "Too many requests or events, or too many wrong keys",
         "Send the same request again after `Retry-After` seconds; ids make repeats safe. `RateLimit` says \
          how much is left of which limit.";

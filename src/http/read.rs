@@ -13,7 +13,7 @@ use crate::event::facet::Facet;
 use crate::event::json::{Object, Value, write_canonical};
 use crate::event::time;
 use crate::history::{self, Clock, Condition, Cursor, HistoryError, Order, Page, Query};
-use crate::ledger::{Access, LedgerError, Snapshot, StoredEvent};
+use crate::ledger::{Access, LedgerError, Opened, Snapshot, StoredEvent};
 use crate::log::hash::Hash;
 use crate::prove::receipt::recorded_at;
 
@@ -24,9 +24,11 @@ use super::front;
 use super::off_thread;
 use super::openapi::{
     Conditions, HistoryPage, InLedger, Keyed, OpenedEvent, Paging, RawBytes, Reason, Receipt, Searching,
+    Writing,
 };
 use super::params::{Params, Path, bad, decimal};
 use super::problem::{self, Problem};
+use super::reads::Reading;
 
 /// Parameters of history besides one per facet.
 const HISTORY_PARAMETERS: [&str; 8] = ["from", "to", "clock", "order", "limit", "cursor", "q", "reason"];
@@ -34,23 +36,28 @@ const HISTORY_PARAMETERS: [&str; 8] = ["from", "to", "clock", "order", "limit", 
 /// Search events
 ///
 /// Includes everything acknowledged before the request. All conditions must hold. Personal parts are
-/// withheld without a `reason`. Needs the role responder, auditor or dpo.
+/// withheld without a `reason`; an answer that opens some is recorded in the ledger `reads` before it is
+/// sent. Needs the role responder, auditor or dpo.
 #[utoipa::path(get, path = "/events", operation_id = "search_events", tag = "events",
     params(Conditions, Paging, Reason),
     responses((status = 200, description = "A page of events", body = HistoryPage,
         headers(("ETag" = String, description = "A hash of this body."))),
         (status = 304, description = "It is still what `If-None-Match` names"), Keyed, InLedger,
-        Searching),
+        Searching, Writing),
     security(("key" = [])))]
 pub(crate) async fn history(asked: Asked, Path(name): Path<String>) -> Result<Response, Problem> {
     let (key, ledger) = asked.in_ledger(&name, Action::Search)?;
-    let query = query(&asked.params, auth::access(&key, asked.params.get("reason")))?;
-    let body = off_thread(move || {
+    let query = query(&asked.params, auth::access(&key, &name, asked.params.get("reason")))?;
+    let reading = Reading::new(&key, &ledger, "search", &asked.params);
+    let (body, opened) = off_thread(move || {
         let snapshot = ledger.snapshot();
         let page = history::run(&snapshot, &query).map_err(|error| of_history(&error))?;
-        Ok(page_json(&page))
+        let mut opened = Opened::over(page.size);
+        page.events.iter().for_each(|(stored, _)| opened.add(stored.index, &stored.parts));
+        Ok((page_json(&page), opened))
     })
     .await?;
+    reading.record(&asked.server, &opened).await?;
     let tag = front::etag(&body);
     let response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
     Ok(front::with_etag(response, tag))
@@ -177,14 +184,14 @@ pub(crate) fn nothing_at(index: u64, size: u64) -> Problem {
 
 /// Read one event
 ///
-/// Opened as far as this reader may see it; each part's state is told. Needs the role responder, auditor
-/// or dpo.
+/// Opened as far as this reader may see it; each part's state is told. Opening personal parts needs a
+/// `reason` and is recorded in the ledger `reads`. Needs the role responder, auditor or dpo.
 #[utoipa::path(get, path = "/events/{index}", operation_id = "get_event", tag = "events",
     params(Reason),
     responses((status = 200, description = "The event", body = OpenedEvent,
         headers(("ETag" = String,
             description = "A hash of the event as this reader sees it, whatever was appended since."))),
-        (status = 304, description = "It is still what `If-None-Match` names"), Keyed, InLedger),
+        (status = 304, description = "It is still what `If-None-Match` names"), Keyed, InLedger, Writing),
     security(("key" = [])))]
 pub(crate) async fn event(
     asked: Asked,
@@ -192,10 +199,13 @@ pub(crate) async fn event(
 ) -> Result<Response, Problem> {
     let (key, ledger) = asked.enter(&name, Action::Search, &["reason"])?;
     let at = index(&at)?;
-    let access = auth::access(&key, asked.params.get("reason"));
-    let body = off_thread(move || {
+    let access = auth::access(&key, &name, asked.params.get("reason"));
+    let reading = Reading::new(&key, &ledger, "event", &asked.params);
+    let (body, tag, opened) = off_thread(move || {
         let snapshot = ledger.snapshot();
         let stored = stored_event(&snapshot, at, access)?;
+        let mut opened = Opened::over(snapshot.size().0);
+        opened.add(at, &stored.parts);
         let mut body = Vec::new();
         event_json(&stored, &stored.merged(), &mut body);
         // What is appended later makes it no other event: the validator leaves the view out.
@@ -203,10 +213,10 @@ pub(crate) async fn event(
         body.pop();
         let as_of = format!(",{}}}", as_of_json(snapshot.size().0, snapshot.root()));
         body.extend_from_slice(as_of.as_bytes());
-        Ok((body, tag))
+        Ok((body, tag, opened))
     })
     .await?;
-    let (body, tag) = body;
+    reading.record(&asked.server, &opened).await?;
     let response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
     Ok(front::with_etag(response, tag))
 }
@@ -218,12 +228,13 @@ fn stored_event(snapshot: &Snapshot, at: u64, access: Access) -> Result<StoredEv
 
 /// Get an event's receipt at the newest checkpoint
 ///
-/// Always full; `Accept: text/x.tlog-proof` asks for the C2SP proof file instead. Needs the role
-/// responder, auditor or dpo.
+/// Always full; `Accept: text/x.tlog-proof` asks for the C2SP proof file instead, which opens nothing.
+/// Opening personal parts needs a `reason` and is recorded in the ledger `reads`. Needs the role responder,
+/// auditor or dpo.
 #[utoipa::path(get, path = "/events/{index}/receipt", operation_id = "get_receipt", tag = "events",
     params(Reason),
     responses((status = 200, description = "The receipt",
-        content((Receipt = "application/json"), (String = "text/x.tlog-proof"))), Keyed, InLedger),
+        content((Receipt = "application/json"), (String = "text/x.tlog-proof"))), Keyed, InLedger, Writing),
     security(("key" = [])))]
 pub(crate) async fn receipt(
     asked: Asked,
@@ -231,22 +242,26 @@ pub(crate) async fn receipt(
 ) -> Result<Response, Problem> {
     let (key, ledger) = asked.enter(&name, Action::Search, &["reason"])?;
     let at = index(&at)?;
-    let access = auth::access(&key, asked.params.get("reason"));
+    let access = auth::access(&key, &name, asked.params.get("reason"));
+    let reading = Reading::new(&key, &ledger, "receipt", &asked.params);
     let accept = asked.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     let as_proof = accept.contains(TLOG_PROOF);
-    let body = off_thread(move || {
+    let (body, opened) = off_thread(move || {
         let snapshot = ledger.snapshot();
+        let mut opened = Opened::over(snapshot.size().0);
         let found =
             snapshot.receipt(at, access, true).map_err(|error: LedgerError| of_ledger(&error))?;
         let appended = found.ok_or_else(|| nothing_at(at, snapshot.size().0))?;
         if as_proof {
-            return Ok(tlog_proof(&appended)?.into_bytes());
+            return Ok((tlog_proof(&appended)?.into_bytes(), opened));
         }
+        opened.add(at, &appended.openings.parts);
         let mut body = Vec::with_capacity(4096);
         write_receipt(&ledger, appended, true, &mut body);
-        Ok(body)
+        Ok((body, opened))
     })
     .await?;
+    reading.record(&asked.server, &opened).await?;
     let content_type = if as_proof { TLOG_PROOF } else { "application/json" };
     Ok(([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "private, no-cache")], body)
         .into_response())

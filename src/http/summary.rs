@@ -10,12 +10,14 @@ use serde_json::{Map, Value, json};
 
 use crate::event::facet::Facet;
 use crate::history::{self, Bucket, FACETS_GROUPED_MAX, GROUPS_DEFAULT, GROUPS_MAX, Grouping, Summary};
+use crate::ledger::{Access, Opened};
 
 use super::asked::Asked;
 use super::auth::{self, Action};
-use super::openapi::{Conditions, EventSummary, InLedger, Keyed, Reason, Searching};
+use super::openapi::{Conditions, EventSummary, InLedger, Keyed, Reason, Searching, Writing};
 use super::params::{Params, Path, bad};
 use super::problem::Problem;
+use super::reads::Reading;
 use super::{off_thread, read};
 
 /// Parameters besides one per facet.
@@ -24,8 +26,9 @@ const PARAMETERS: [&str; 9] = ["by", "bucket", "from", "to", "clock", "q", "limi
 /// Count events
 ///
 /// Counts the events that meet the conditions by the values of one or two facets and by time. Only counts
-/// are given, so no reason is needed except for a text to be looked for in personal parts. Persons can be
-/// conditions, never groups. Needs the role responder, auditor or dpo.
+/// are given, so no reason is needed except for a text to be looked for in personal parts; counts of such a
+/// text are recorded in the ledger `reads`. Persons can be conditions, never groups. Needs the role
+/// responder, auditor or dpo.
 #[utoipa::path(get, path = "/summary", operation_id = "summarise_events", tag = "events",
     params(Conditions, Reason,
         ("by" = Option<String>, Query, description = "One or two facets, with a comma between: `type`, \
@@ -37,20 +40,27 @@ const PARAMETERS: [&str; 9] = ["by", "bucket", "from", "to", "clock", "q", "limi
         largest; 100 where absent. The rest is in `other`."),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the answer before, with the same \
         parameters: counts what that one had not reached.")),
-    responses((status = 200, description = "The counts", body = EventSummary), Keyed, InLedger, Searching),
+    responses((status = 200, description = "The counts", body = EventSummary), Keyed, InLedger, Searching,
+        Writing),
     security(("key" = [])))]
 pub(crate) async fn summary(asked: Asked, Path(name): Path<String>) -> Result<Response, Problem> {
     let (key, ledger) = asked.in_ledger(&name, Action::Search)?;
     let known: Vec<&str> = Facet::all().filter_map(Facet::name).chain(PARAMETERS).collect();
     asked.params.allow_only(&known)?;
-    let query = read::conditions(&asked.params, auth::access(&key, asked.params.get("reason")))?;
+    let query = read::conditions(&asked.params, auth::access(&key, &name, asked.params.get("reason")))?;
     let grouping = grouping(&asked.params)?;
-    let answer = off_thread(move || {
+    let reading = Reading::new(&key, &ledger, "summary", &asked.params);
+    let (answer, opened) = off_thread(move || {
         let found = history::summarise(&ledger.snapshot(), &query, &grouping);
         let found = found.map_err(|error| read::of_history(&error))?;
-        Ok(summary_json(&found, &grouping))
+        // The counts speak of personal parts only where a text was looked for in them.
+        let searched = query.text.is_some() && query.access == Access::Personal;
+        let unmasked = if searched { found.total } else { 0 };
+        let opened = Opened { rows: found.total, unmasked, ..Opened::over(found.size) };
+        Ok((summary_json(&found, &grouping), opened))
     })
     .await?;
+    reading.record(&asked.server, &opened).await?;
     Ok(([(header::CACHE_CONTROL, "private, no-cache")], Json(answer)).into_response())
 }
 

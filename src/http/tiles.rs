@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
+use crate::ledger::READS_LEDGER;
 use crate::log::tile::{BundleId, TileId};
 
 use super::append::of_ledger;
@@ -48,8 +49,8 @@ pub(crate) async fn checkpoint(
 /// Get a tile
 ///
 /// C2SP tlog-tiles: hash tiles (`0/000`, `1/x001/234.p/5`) need no key; entry bundles (`entries/000`) need
-/// the role producer, responder, auditor or dpo, unless the setting `public_bundles` opens them. What is
-/// missing is 404.
+/// the role producer, responder, auditor or dpo, unless the setting `public_bundles` opens them; those of the
+/// ledger `reads` need the role auditor in any case. What is missing is 404.
 #[utoipa::path(get, path = "/tile/{*path}", operation_id = "get_tile", tag = "log",
     responses((status = 200, description = "The tile", body = RawBytes,
         content_type = "application/octet-stream",
@@ -65,8 +66,10 @@ pub(crate) async fn tile(
     let missing = || Problem::new(problem::NOT_FOUND, "there is no such tile");
     let path = format!("tile/{rest}");
     let is_bundle = BundleId::parse(&path).is_ok();
+    // Who read what is not for everybody, whatever the setting opens.
+    let opens_bundles = asked.server.front.public_bundles && name != READS_LEDGER;
     if is_bundle {
-        if !asked.server.front.public_bundles {
+        if !opens_bundles {
             asked.caller(Some(&name), Action::Verify)?;
         }
     } else if TileId::parse(&path).is_err() {
@@ -76,7 +79,7 @@ pub(crate) async fn tile(
     let bytes = bytes.ok_or_else(missing)?;
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    let cache = cache_control(!is_bundle || asked.server.front.public_bundles, rest.contains(".p/"));
+    let cache = cache_control(!is_bundle || opens_bundles, rest.contains(".p/"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
     headers.insert(header::ETAG, front::etag(&bytes));
     Ok((headers, bytes).into_response())

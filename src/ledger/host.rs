@@ -16,6 +16,7 @@ use crate::clock::{Clock, RandomError, random_fill};
 use crate::config::{CONFIG_FILE, Config, LEDGER_NAME_FORM, is_ledger_name};
 use crate::store::Storage;
 
+use super::reads::{READS_LEDGER, read_type, reads_origin};
 use super::{Ledger, LedgerError, LedgerKeys, LedgerOptions, Surroundings};
 
 /// Ledgers of one server at most. Each has two threads of its own, an index cache of 32 MiB and a tail of
@@ -125,17 +126,56 @@ impl Ledgers {
         if !is_ledger_name(name) {
             return Err(AddLedgerError::Name);
         }
-        let ledgers = self.by_name.load_full();
-        if ledgers.len() >= LEDGERS_MAX {
+        if name == READS_LEDGER {
+            return Err(AddLedgerError::Taken);
+        }
+        if self.by_name.load().len() >= LEDGERS_MAX {
             return Err(AddLedgerError::TooMany);
         }
+        self.make(name, origin, false)
+    }
+
+    /// The ledger of reads with its type registered. Where the data directory has none yet it is made, with
+    /// an origin below that of `main`, however many ledgers there are. Blocks for some flushes.
+    ///
+    /// # Errors
+    /// [`AddLedgerError`]. Where the process ended after the ledger was made and before it was listed, the
+    /// next call lists it.
+    pub fn ensure_reads(&self) -> Result<Arc<Ledger>, AddLedgerError> {
+        let _guard = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
+        let ledger = if let Some(ledger) = self.get(READS_LEDGER) {
+            ledger
+        } else {
+            let ledgers = self.by_name.load_full();
+            let main = ledgers.get("main").or_else(|| ledgers.values().next());
+            let origin = main.and_then(|main| reads_origin(main.origin()));
+            let is_free = |origin: &String| ledgers.values().all(|each| each.origin() != origin);
+            let checkpoint = format!("ledgers/{READS_LEDGER}/checkpoint");
+            let is_made = self.host.storage.exists(&checkpoint).map_err(LedgerError::from)?;
+            self.make(READS_LEDGER, origin.filter(is_free).as_deref(), is_made)?
+        };
+        let custom = read_type().map_err(LedgerError::from)?;
+        ledger.register_type(custom)?;
+        Ok(ledger)
+    }
+
+    /// Makes, unless it is made already, lists and starts a ledger. The caller holds the lock.
+    fn make(
+        &self,
+        name: &str,
+        origin: Option<&str>,
+        is_made: bool,
+    ) -> Result<Arc<Ledger>, AddLedgerError> {
+        let ledgers = self.by_name.load_full();
         let taken = |each: &Arc<Ledger>| each.name() == name || Some(each.origin()) == origin;
         if ledgers.values().any(taken) {
             return Err(AddLedgerError::Taken);
         }
         let origin = origin.map_or_else(|| random_origin(name), |origin| Ok(origin.to_owned()))?;
         let settings = self.settings_with(name, &origin)?;
-        create(&self.host, name, &origin)?;
+        if !is_made {
+            create(&self.host, name, &origin)?;
+        }
         let written = self.host.storage.write_durable(CONFIG_FILE, settings.as_bytes());
         written.map_err(LedgerError::from)?;
         let ledger = Arc::new(open(&self.host, name, &origin)?);
@@ -266,6 +306,37 @@ mod tests {
         for name in ["", ".", "..", "../x", "a/b", "A", "ä", "-a", "a b", "a.b", &"a".repeat(64)] {
             assert!(matches!(ledgers.add(name, None), Err(AddLedgerError::Name)), "{name}");
         }
+        ledgers.close().unwrap();
+    }
+
+    #[test]
+    fn the_ledger_of_reads_is_made_once_and_belongs_to_the_server() {
+        let data = data_directory();
+        let first = ledgers(data.path());
+        // As if the process had ended before the ledger was listed.
+        create(&first.host, READS_LEDGER, "example.org/main/reads").unwrap();
+        assert!(matches!(first.add(READS_LEDGER, None), Err(AddLedgerError::Taken)));
+        assert!(first.get(READS_LEDGER).is_none());
+        let reads = first.ensure_reads().unwrap();
+        assert_eq!(reads.origin(), "example.org/main/reads");
+        let (size, verifier) = (reads.size(), reads.verifier().to_string());
+        assert_eq!(first.ensure_reads().unwrap().size(), size, "its type is registered once");
+        first.close().unwrap();
+        drop((reads, first));
+        let again = ledgers(data.path());
+        let reads = again.ensure_reads().unwrap();
+        assert_eq!((reads.size(), reads.verifier().to_string()), (size, verifier));
+        assert!(reads.catalogue().event_type("x-read").is_some());
+        again.close().unwrap();
+    }
+
+    #[test]
+    fn the_ledger_of_reads_finds_an_origin_where_its_own_is_taken() {
+        let data = data_directory();
+        let ledgers = ledgers(data.path());
+        ledgers.add("other", Some("example.org/main/reads")).unwrap();
+        let reads = ledgers.ensure_reads().unwrap();
+        assert!(reads.origin().starts_with("counterfoil.invalid/"), "{}", reads.origin());
         ledgers.close().unwrap();
     }
 

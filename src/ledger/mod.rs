@@ -29,6 +29,7 @@ mod nodes;
 mod open;
 mod orders;
 mod persons;
+mod reads;
 mod removal;
 mod sequencer;
 mod settings;
@@ -54,6 +55,9 @@ pub use host::{
 };
 pub(crate) use keys::KeyFiles;
 pub use keys::{LedgerKeys, Secrets};
+pub use reads::{
+    NO_REASON, Opened, PRODUCER_SERVER, Question, READS_LEDGER, Reader, read_event, reads_origin,
+};
 pub use removal::{Asker, EraseError, EraseRequest, Erased, ErasureId, REASON_BYTES_MAX};
 pub use shared::OnFatal;
 pub use snapshot::{Access, DecodedEntry, Snapshot, StoredEvent};

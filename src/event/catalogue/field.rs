@@ -122,15 +122,19 @@ pub enum Owner {
     Number,
     /// That of the first of subject, actor, account and number that the event names.
     Person,
+    /// That of whom the event is about rather than of whoever acts: the first of subject, account, number
+    /// and resource that it names, else the last of its actors.
+    Concerned,
 }
 
-pub(super) const OWNERS: [(Owner, &str); 6] = [
+pub(super) const OWNERS: [(Owner, &str); 7] = [
     (Owner::Open, "open"),
     (Owner::Subject, "subject"),
     (Owner::Actor, "actor"),
     (Owner::Account, "account"),
     (Owner::Number, "number"),
     (Owner::Person, "person"),
+    (Owner::Concerned, "concerned"),
 ];
 
 impl Owner {
@@ -158,6 +162,9 @@ impl Owner {
             Self::Account => &[Namespace::ACCOUNT, SUBJECT],
             Self::Number => &[Namespace::NUMBER, SUBJECT],
             Self::Person => &[SUBJECT, Namespace::ACTOR, Namespace::ACCOUNT, Namespace::NUMBER],
+            Self::Concerned => {
+                &[SUBJECT, Namespace::ACCOUNT, Namespace::NUMBER, Namespace::RESOURCE, Namespace::ACTOR]
+            }
         }
     }
 }

@@ -251,13 +251,20 @@ impl<'a> Persons<'a> {
         self.0.iter().position(|(role, known)| is(*role) && *known == id)
     }
 
-    /// The first person of the first of the owner's namespaces that the event names.
+    /// The first person of the first of the owner's namespaces that the event names; the last one where
+    /// it is whom the event concerns, since whoever acts is named before whom it is done to.
     fn owner(&self, owner: Owner) -> Option<usize> {
-        let first = |namespace: &Namespace| {
-            let role = Role::person(*namespace, 0)?;
-            self.0.iter().position(|(known, _)| *known == role)
+        let one = |namespace: &Namespace| {
+            let is = |(role, _): &(Role, &str)| {
+                role.as_person().is_some_and(|(other, _)| other == *namespace)
+            };
+            if owner == Owner::Concerned {
+                self.0.iter().rposition(is)
+            } else {
+                self.0.iter().position(is)
+            }
         };
-        owner.namespaces().iter().find_map(first)
+        owner.namespaces().iter().find_map(one)
     }
 
     fn into_refs(self) -> Vec<PersonRef> {

@@ -39,6 +39,20 @@ pub enum Role {
     Admin,
 }
 
+impl Role {
+    /// Its name in interfaces.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Producer => "producer",
+            Self::Responder => "responder",
+            Self::Auditor => "auditor",
+            Self::Dpo => "dpo",
+            Self::Admin => "admin",
+        }
+    }
+}
+
 /// A stored key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

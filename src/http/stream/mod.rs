@@ -32,7 +32,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::event::facet::Facet;
 use crate::history::{self, Clock, Found, Order, Place, Query};
-use crate::ledger::{Ledger, Snapshot};
+use crate::ledger::{Access, Ledger, Opened, READS_LEDGER, Snapshot};
 
 use super::append::of_ledger;
 use super::asked::Asked;
@@ -41,6 +41,7 @@ use super::keys::KeyRecord;
 use super::openapi::{Conditions, InLedger, Keyed, Reason, Searching, Streaming};
 use super::params::{Params, Path, bad, decimal};
 use super::problem::{self, Problem};
+use super::reads::Reading;
 use super::{Server, off_thread, read};
 
 /// Parameters besides one per facet.
@@ -68,7 +69,8 @@ const RETRY_MS: u32 = 2_000;
 /// and everything below its size has been sent, `gap` where the only condition is `source` and its numbering
 /// has a hole, `end` with a `reason` when the server ends the stream. Only durable events, in order, none
 /// twice. Starts at the newest entry, or at `from`, or after `after` or `Last-Event-ID`. Personal parts are
-/// withheld without a `reason`. Needs the role responder, auditor or dpo.
+/// withheld without a `reason`; each piece that opens some is recorded in the ledger `reads` before it is
+/// sent. A stream of `reads` itself opens none. Needs the role responder, auditor or dpo.
 #[utoipa::path(get, path = "/events/stream", operation_id = "stream_events", tag = "events",
     params(Conditions, Reason,
         ("after" = Option<i64>, Query, minimum = -1, description = "Begin with the entry after this index; \
@@ -80,7 +82,13 @@ const RETRY_MS: u32 = 2_000;
     security(("key" = [])))]
 pub(crate) async fn stream(asked: Asked, Path(name): Path<String>) -> Result<Response, Problem> {
     let (key, ledger) = asked.in_ledger(&name, Action::Search)?;
-    let query = query(&asked.params, auth::access(&key, asked.params.get("reason")))?;
+    // A stream of `reads` that opened its events would record itself without end.
+    let access = match name.as_str() {
+        READS_LEDGER => Access::Masked,
+        _ => auth::access(&key, &name, asked.params.get("reason")),
+    };
+    let query = query(&asked.params, access)?;
+    let reading = Reading::new(&key, &ledger, "stream", &asked.params);
     let after = after(&asked.params, &asked.headers)?;
     let slot = asked.server.live.enter(&key.id)?;
     let changes = asked.server.live.changes(&ledger);
@@ -96,6 +104,7 @@ pub(crate) async fn stream(asked: Asked, Path(name): Path<String>) -> Result<Res
         ledger,
         key,
         query,
+        reading,
         place,
         checkpoint: 0,
         changes,
@@ -113,7 +122,7 @@ pub(crate) async fn stream(asked: Asked, Path(name): Path<String>) -> Result<Res
     Ok((headers, Body::from_stream(chunks)).into_response())
 }
 
-fn query(params: &Params, access: crate::ledger::Access) -> Result<Query, Problem> {
+fn query(params: &Params, access: Access) -> Result<Query, Problem> {
     let known: Vec<&str> = Facet::all().filter_map(Facet::name).chain(PARAMETERS).collect();
     params.allow_only(&known)?;
     let query = Query { order: Order::Ascending, ..read::conditions(params, access)? };
@@ -164,6 +173,7 @@ struct Follower {
     ledger: Arc<Ledger>,
     key: Arc<KeyRecord>,
     query: Arc<Query>,
+    reading: Reading,
     place: Place,
     /// Size of the newest checkpoint that was sent.
     checkpoint: u64,
@@ -178,6 +188,7 @@ struct Piece {
     place: Place,
     checkpoint: u64,
     out: Vec<u8>,
+    opened: Opened,
     is_all: bool,
 }
 
@@ -187,16 +198,17 @@ impl Follower {
         let mut out = format!("retry: {RETRY_MS}\n\n").into_bytes();
         loop {
             if let Some(reason) = self.over() {
-                out.extend_from_slice(
-                    format!("event: end\ndata: {{\"reason\":\"{reason}\"}}\n\n").as_bytes(),
-                );
+                out.extend_from_slice(end(reason).as_bytes());
                 self.send(out).await;
                 return;
             }
-            let Ok(is_all) = self.look(&mut out).await else {
-                out.extend_from_slice(b"event: end\ndata: {\"reason\":\"failed\"}\n\n");
-                self.send(out).await;
-                return;
+            let is_all = match self.look(&mut out).await {
+                Ok(is_all) => is_all,
+                Err(reason) => {
+                    out.extend_from_slice(end(reason).as_bytes());
+                    self.send(out).await;
+                    return;
+                }
             };
             if out.is_empty() && quiet >= CHECKS_PER_COMMENT {
                 out.extend_from_slice(b":\n\n");
@@ -231,19 +243,24 @@ impl Follower {
         }
     }
 
-    /// Writes what is new to `out`, up to a chunk; true where that was all. Few streams read at a time, so
-    /// that a thousand of them leave threads to other requests.
-    async fn look(&mut self, out: &mut Vec<u8>) -> Result<bool, Problem> {
+    /// Writes what is new to `out`, up to a chunk; true where that was all, and why the stream has to end
+    /// where it could not be read or the read not be recorded. Few streams read at a time, so that a
+    /// thousand of them leave threads to other requests.
+    async fn look(&mut self, out: &mut Vec<u8>) -> Result<bool, &'static str> {
         let published = self.ledger.published();
         let size = size_of(&published);
         if self.ledger.snapshot().size().0 <= self.place.next && size <= self.checkpoint {
             return Ok(true);
         }
-        let ended = |_| Problem::new(problem::INTERNAL, "the server ends");
-        let _permit = self.server.live.readers.acquire().await.map_err(ended)?;
-        let (ledger, query) = (Arc::clone(&self.ledger), Arc::clone(&self.query));
-        let (place, checkpoint) = (self.place, self.checkpoint);
-        let piece = off_thread(move || piece(&ledger, &query, place, checkpoint)).await?;
+        let piece = {
+            let _permit = self.server.live.readers.acquire().await.map_err(|_| "closing")?;
+            let (ledger, query) = (Arc::clone(&self.ledger), Arc::clone(&self.query));
+            let (place, checkpoint) = (self.place, self.checkpoint);
+            let read = off_thread(move || piece(&ledger, &query, place, checkpoint)).await;
+            read.map_err(|_| "failed")?
+        };
+        let recorded = self.reading.record(&self.server, &piece.opened).await;
+        recorded.map_err(|_| "unrecorded")?;
         self.place = piece.place;
         self.checkpoint = piece.checkpoint;
         out.extend_from_slice(&piece.out);
@@ -263,12 +280,18 @@ impl Follower {
     }
 }
 
+/// The message that ends a stream.
+fn end(reason: &str) -> String {
+    format!("event: end\ndata: {{\"reason\":\"{reason}\"}}\n\n")
+}
+
 /// The next chunk of a stream.
 fn piece(ledger: &Ledger, query: &Query, place: Place, sent: u64) -> Result<Piece, Problem> {
     // The checkpoint first: what it speaks of is then in the snapshot.
     let published = ledger.published();
     let snapshot = ledger.snapshot();
     let mut out = Vec::new();
+    let mut opened = Opened::over(snapshot.size().0);
     let place = history::follow(&snapshot, query, place, |found| {
         match found {
             Found::Gap(gap) => {
@@ -277,6 +300,7 @@ fn piece(ledger: &Ledger, query: &Query, place: Place, sent: u64) -> Result<Piec
             Found::Event(stored, event) => {
                 out.extend_from_slice(format!("id: {}\nevent: entry\ndata: ", stored.index).as_bytes());
                 read::event_json(&stored, &event, &mut out);
+                opened.add(stored.index, &stored.parts);
                 out.extend_from_slice(b"\n\n");
             }
         }
@@ -291,7 +315,7 @@ fn piece(ledger: &Ledger, query: &Query, place: Place, sent: u64) -> Result<Piec
         out.extend_from_slice(format!("id: {last}\nevent: checkpoint\ndata: {data}\n\n").as_bytes());
     }
     let is_all = place.next >= snapshot.size().0;
-    Ok(Piece { place, checkpoint, out, is_all })
+    Ok(Piece { place, checkpoint, out, opened, is_all })
 }
 
 /// The size that a checkpoint of the ledger's own speaks of (C2SP tlog-checkpoint, second line).
