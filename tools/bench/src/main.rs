@@ -19,6 +19,7 @@ macro_rules! say {
 
 mod appends;
 mod bars;
+mod erase;
 mod events;
 mod history;
 mod http;
@@ -95,6 +96,14 @@ enum Part {
     Log(HistoryArgs),
     /// Queries on a long history, beside a relational database's.
     Queries(HistoryArgs),
+    /// Many persons of a long log erased in one shred, alone and while events come in.
+    Erasures {
+        #[command(flatten)]
+        history: HistoryArgs,
+        /// Persons of a shred.
+        #[arg(long, default_value_t = 1_000)]
+        persons: u64,
+    },
     /// What the machine itself can do.
     Limits,
     /// Everything, as docs/performance.md shows it.
@@ -293,6 +302,14 @@ impl Bench<'_> {
         Ok(())
     }
 
+    fn erasures(&self, args: &HistoryArgs, persons: u64) -> Fallible<()> {
+        let dir = self.fresh("erasures")?;
+        let history = History::new(args.events, args.subjects);
+        let text = erase::run(&self.program("counterfoil"), history, persons, &dir)?;
+        fs::remove_dir_all(&dir)?;
+        self.publish("erasures", &text)
+    }
+
     fn bars(&self) -> Fallible<()> {
         self.publish("bars", &self.results.table().to_string())
     }
@@ -317,6 +334,7 @@ fn run(cli: &Cli) -> Fallible<()> {
         Part::Open(args) => bench.open(args)?,
         Part::Log(args) => bench.log(args)?,
         Part::Queries(args) => bench.queries(args)?,
+        Part::Erasures { history, persons } => bench.erasures(history, *persons)?,
         Part::Limits => bench.limits(Duration::from_secs(4))?,
         Part::All { appends, history } => {
             bench.limits(Duration::from_secs(4))?;
