@@ -184,8 +184,7 @@ fn the_removed_set() {
     }
     for case in items(&v["proofs"]) {
         let (key, position) = (hash(&case["key"]), case["position"].as_u64().unwrap());
-        let path: Vec<Hash> =
-            case["path"].as_array().unwrap().iter().map(hash).collect();
+        let path: Vec<Hash> = case["path"].as_array().unwrap().iter().map(hash).collect();
         assert_eq!(set.prove(&key), Some((position, path.clone())), "{case}");
         assert!(verify_member(&item(case), position, set.items(), &path, &set.root()).is_ok(), "{case}");
     }
@@ -194,7 +193,8 @@ fn the_removed_set() {
 #[test]
 fn what_an_erasure_a_shred_and_a_prune_write() {
     let v = vectors("removal");
-    let (number, root) = (items(&v["items"]).len() as u64, hash(v["roots"].as_array().unwrap().last().unwrap()));
+    let (number, root) =
+        (items(&v["items"]).len() as u64, hash(v["roots"].as_array().unwrap().last().unwrap()));
     let shred = |phase, root_key_after| {
         let root_key_before = fixed(&v["root_key_before"]);
         EntryBody::Shred(ShredBody { phase, items: number, root, root_key_before, root_key_after })
