@@ -194,12 +194,13 @@ fn of_log(change: impl Fn(&mut Vec<EntryBody>)) -> Report {
 
 #[test]
 fn a_shred_must_end_as_it_began_and_after_the_erasure() {
+    type Change = (usize, fn(&mut ShredBody));
     let shred = |bodies: &mut Vec<EntryBody>, at: usize, change: fn(&mut ShredBody)| {
         let EntryBody::Shred(body) = &mut bodies[at] else { panic!("{at}") };
         change(body);
     };
     assert_eq!(of_log(|_| ()).verdict(), Verdict::Verified);
-    let changes: [(usize, fn(&mut ShredBody)); 6] = [
+    let changes: [Change; 6] = [
         (4, |body| body.items += 1),
         (6, |body| body.root.0[0] ^= 1),
         (6, |body| body.root_key_before[0] ^= 1),
