@@ -2,7 +2,8 @@
 //! (`tools/vectors/counterfoil_ref.py`, which shares no code with it).
 //!
 //! In scope: identifiers, keys, commitments, entries and their chain, the removed set, what a
-//! certificate's signature covers, and what of the index rests on the log's Merkle trees. Out of scope: the trie, which the script checks by itself.
+//! certificate's signature covers, and what of the index rests on the log's Merkle trees. Out of
+//! scope: the trie, which the script checks by itself.
 
 #![allow(
     clippy::unwrap_used,

@@ -90,7 +90,9 @@ func TestEntriesAboutRemoval(t *testing.T) {
 			t.Errorf("%s: was read", one.Why)
 		}
 	}
-	items, root, err := (&entry{kind: kindPrune, body: append(make([]byte, 7), append([]byte{5}, make([]byte, 48)...)...)}).committed()
+	prune := &entry{kind: kindPrune, body: make([]byte, 56)}
+	prune.body[7] = 5
+	items, root, err := prune.committed()
 	if items != 5 || root != [32]byte{} || err != nil {
 		t.Errorf("%d %x %v", items, root, err)
 	}
