@@ -1,8 +1,9 @@
 //! The crate's own formats against vectors that a second implementation wrote
 //! (`tools/vectors/counterfoil_ref.py`, which shares no code with it).
 //!
-//! In scope: identifiers, keys, commitments, entries and their chain, and what of the index rests on
-//! the log's Merkle trees. Out of scope: the trie, which the script checks by itself.
+//! In scope: identifiers, keys, commitments, entries and their chain, the removed set, what a
+//! certificate's signature covers, and what of the index rests on the log's Merkle trees. Out of
+//! scope: the trie, which the script checks by itself.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,7 +12,7 @@
     reason = "a test that cannot read its vectors has to fail"
 )]
 
-use counterfoil::event::entry::{Entry, EntryBody};
+use counterfoil::event::entry::{Entry, EntryBody, PersonsErasedBody, PruneBody, ShredBody, ShredPhase};
 use counterfoil::event::facet::{Facet, Namespace, Role};
 use counterfoil::event::keys::{
     KeyUse, LedgerId, Period, PersonFacet, directory_key, event_key, key_commitment, ledger_id,
@@ -20,6 +21,8 @@ use counterfoil::event::keys::{
 };
 use counterfoil::log::hash::{Hash, LogIndex, TreeSize, leaf_hash};
 use counterfoil::log::merkle::{Frontier, verify_range};
+use counterfoil::prove::certificate::Certificate;
+use counterfoil::prove::removed::{Removal, RemovedItem, RemovedSet, removed_key, verify_member};
 use serde_json::Value;
 
 const VECTORS: &str = include_str!("vectors/counterfoil/vectors.json");
@@ -145,9 +148,86 @@ fn the_chain_of_entries() {
 
 #[test]
 fn entries_that_break_a_rule() {
-    for case in items(&vectors("chain")["refused"]) {
-        assert!(Entry::decode(&bytes(&case["entry"])).is_err(), "{}", case["why"]);
+    for section in ["chain", "removal"] {
+        for case in items(&vectors(section)["refused"]) {
+            assert!(Entry::decode(&bytes(&case["entry"])).is_err(), "{}", case["why"]);
+        }
     }
+}
+
+fn removal(state: &Value) -> Removal {
+    match state.as_u64() {
+        Some(1) => Removal::Erased,
+        Some(2) => Removal::Pruned,
+        _ => panic!("{state}"),
+    }
+}
+
+#[test]
+fn the_removed_set() {
+    let v = vectors("removal");
+    let part = |case: &Value| {
+        let (event_key, role) = (hash(&case["event_key"]), Role(code(&case["role"])));
+        assert_eq!(removed_key(&event_key, role), hash(&case["key"]), "{case}");
+        RemovedItem::of(&event_key, role, removal(&case["state"]))
+    };
+    let set = RemovedSet::default().with(items(&v["parts"]).iter().map(part));
+    assert_eq!(set.encode(), bytes(&v["file"]));
+    assert_eq!(RemovedSet::decode(&bytes(&v["file"])).unwrap(), set);
+    let item = |case: &Value| RemovedItem { key: hash(&case["key"]), how: removal(&case["state"]) };
+    let all = items(&v["items"]);
+    for case in all {
+        assert_eq!(item(case).leaf(), hash(&case["leaf"]), "{case}");
+    }
+    for (count, root) in items(&v["roots"]).iter().enumerate() {
+        let some = RemovedSet::default().with(all[..count].iter().map(item));
+        assert_eq!(some.root(), hash(root), "{count}");
+    }
+    for case in items(&v["proofs"]) {
+        let (key, position) = (hash(&case["key"]), case["position"].as_u64().unwrap());
+        let path: Vec<Hash> = case["path"].as_array().unwrap().iter().map(hash).collect();
+        assert_eq!(set.prove(&key), Some((position, path.clone())), "{case}");
+        assert!(verify_member(&item(case), position, set.items(), &path, &set.root()).is_ok(), "{case}");
+    }
+}
+
+#[test]
+fn what_an_erasure_a_shred_and_a_prune_write() {
+    let v = vectors("removal");
+    let (number, root) =
+        (items(&v["items"]).len() as u64, hash(v["roots"].as_array().unwrap().last().unwrap()));
+    let shred = |phase, root_key_after| {
+        let root_key_before = fixed(&v["root_key_before"]);
+        EntryBody::Shred(ShredBody { phase, items: number, root, root_key_before, root_key_after })
+    };
+    let persons = items(&v["persons"]).iter().map(hash).collect();
+    let expected = [
+        EntryBody::PersonsErased(PersonsErasedBody { erasure: fixed(&v["erasure"]), persons }),
+        shred(ShredPhase::Begun, [0; 16]),
+        shred(ShredPhase::Done, fixed(&v["root_key_after"])),
+        EntryBody::Prune(PruneBody {
+            items: number,
+            root,
+            settings: v["settings"].as_u64().unwrap(),
+            cutoff_us: v["cutoff_us"].as_u64().unwrap(),
+        }),
+    ];
+    assert_eq!(items(&v["entries"]).len(), expected.len());
+    for (case, body) in items(&v["entries"]).iter().zip(expected) {
+        let entry = Entry::decode(&bytes(case)).unwrap();
+        assert_eq!(entry.body, body);
+        let mut again = Vec::new();
+        entry.encode(&mut again).unwrap();
+        assert_eq!(again, bytes(case));
+    }
+}
+
+#[test]
+fn what_the_signature_of_a_certificate_covers() {
+    let v = vectors("removal");
+    let certificate = Certificate::parse(v["certificate"].to_string().as_bytes()).unwrap();
+    assert_eq!(certificate.signing_input(), bytes(&v["certificate_signing_input"]));
+    assert_eq!(Certificate::parse(&certificate.to_json()).unwrap(), certificate);
 }
 
 #[test]

@@ -161,7 +161,9 @@ impl PartSource for SealedParts<'_> {
     }
 
     fn open(&self, index: LogIndex, event: &EventView<'_>, part: &StoredPart) -> Result<Opened, String> {
-        let Some(vault) = self.vault else { return Ok(Opened::Withheld) };
+        let Some(vault) = self.vault.filter(|_| part.state() == PartState::Sealed) else {
+            return Ok(Opened::Withheld);
+        };
         let Some(mask) = self.masked(index.0 / TILE_WIDTH, vault)? else {
             return self.damaged(index, part);
         };

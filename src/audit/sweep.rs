@@ -30,17 +30,24 @@ pub(super) fn check(
         report.note(CHECK, Verdict::NotProvable, why);
         return Ok(());
     }
-    let mut sweep = Sweep { log, size, compared: 0, newer: 0, unknown: 0, findings: Vec::new() };
+    let mut sweep =
+        Sweep { log, size, compared: 0, newer: 0, unknown: 0, unlike: 0, findings: Vec::new() };
     sweep.directory("tile", 0)?;
     if is_ledger {
         sweep.directory("sealed", 0)?;
     }
-    let Sweep { compared, newer, unknown, mut findings, .. } = sweep;
+    let Sweep { compared, newer, unknown, unlike, mut findings, .. } = sweep;
     if let Some(first) = findings.first() {
         let detail = format!("first of {}: {}: {}", findings.len(), first.place, first.detail);
         report.push(CHECK, Verdict::Failed, detail);
         findings.truncate(FINDINGS_KEPT);
         report.findings.append(&mut findings);
+    } else if unlike > 0 {
+        let detail = format!(
+            "{unlike} sealed files hold parts that are gone from the verified ones, or the other way round: \
+             a shred or a prune is under way, or was cut short and goes on when the server starts"
+        );
+        report.push(CHECK, Verdict::NotProvable, detail);
     } else if compared + newer + unknown > 0 {
         let detail = format!(
             "{compared} files of smaller sizes agree, {newer} are newer than the checkpoint, {unknown} \
@@ -57,6 +64,8 @@ struct Sweep<'a> {
     compared: u64,
     newer: u64,
     unknown: u64,
+    /// Sealed files in which other parts are gone than in the verified ones.
+    unlike: u64,
     findings: Vec<Finding>,
 }
 
@@ -191,6 +200,8 @@ impl Sweep<'_> {
         };
         if let Some(at) = parts.iter().zip(&verified.entries).position(|(a, b)| !agree(a, b)) {
             self.fail(path.to_owned(), format!("the parts of its entry {at} differ from {chosen}"));
+        } else if parts.iter().zip(&verified).any(|(a, b)| !same_states(a, b)) {
+            self.unlike += 1;
         }
         Ok(())
     }
@@ -204,6 +215,12 @@ fn end_of(bytes: &[u8], width: u16) -> Option<usize> {
         end += 2 + entries.next()?.ok()?.len();
     }
     Some(end)
+}
+
+/// Whether the same parts are gone from two lists. All files of a bundle are written anew, one after the
+/// other.
+fn same_states(one: &[StoredPart], other: &[StoredPart]) -> bool {
+    one.iter().map(StoredPart::state).eq(other.iter().map(StoredPart::state))
 }
 
 /// Whether two lists hold the same parts, as far as neither was erased or pruned.

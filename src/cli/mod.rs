@@ -81,7 +81,7 @@ enum Command {
     Audit(audit::AuditArgs),
     /// Get a receipt or a consistency proof for somebody else to verify.
     Prove(prove::ProveArgs),
-    /// Verify a server, a data directory, a tile mirror, a receipt or a proof file.
+    /// Verify a server, a data directory, a tile mirror, a receipt, a proof or an erasure certificate.
     Verify(verify::VerifyArgs),
     /// Show or check settings.
     Config(config::ConfigArgs),

@@ -31,7 +31,7 @@ use super::{Failure, mistakes, remote};
 /// Longest file with a verifier key that is read, in bytes: a name of 255 and the key, many times.
 const KEY_BYTES_MAX: u64 = 4 << 10;
 
-/// Verify a server, a data directory, a tile mirror, a receipt or a proof file.
+/// Verify a server, a data directory, a tile mirror, a receipt, a proof or an erasure certificate.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  counterfoil verify receipt.json --key 'ledger.example/audit+…'\n  \
@@ -42,8 +42,8 @@ const KEY_BYTES_MAX: u64 = 4 << 10;
 )]
 pub(crate) struct VerifyArgs {
     /// A URL (a server's root, a ledger's prefix, a mirror), a directory (a data directory, a
-    /// ledger's, a mirror), a receipt or a file of them, a batch answer, a proof, a checkpoint; `-`
-    /// for standard input.
+    /// ledger's, a mirror), a receipt or a file of them, a batch answer, a proof, a checkpoint, an
+    /// erasure certificate; `-` for standard input.
     #[arg(value_name = "TARGET")]
     target: String,
     /// The verifier key, or a file with it; all that is trusted.

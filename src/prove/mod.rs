@@ -15,6 +15,7 @@ pub mod removed;
 mod testing;
 mod text;
 pub mod verdict;
+pub mod verify_certificate;
 pub mod verify_document;
 pub mod verify_log;
 pub mod verify_receipt;

@@ -3,6 +3,10 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use super::certificate::{
+    Alive, Asked, Certificate, CertificateEntries, CertificateState, Destroyed, ErasedPerson,
+    ProvenEntry, Residual, RootKey, Told,
+};
 use super::receipt::{
     FullReceipt, KeyOpening, Openings, PartContent, PartOpening, Receipt, recorded_at,
 };
@@ -10,7 +14,9 @@ use super::verdict::Report;
 use super::verify_log::{
     LogOptions, LogSource, Opened, PartSource, PartView, StoredParts, StoredState, verify_log,
 };
-use crate::event::entry::{Entry, EntryBody, EventBody, ShredBody, ShredPhase};
+use crate::event::entry::{
+    ConflictBody, Entry, EntryBody, EventBody, PersonsErasedBody, ShredBody, ShredPhase,
+};
 use crate::event::facet::{ClassCode, Facet, Namespace, Role};
 use crate::event::keys::{
     PersonFacet, event_key, ledger_id, open_facet_key, part_commitment, period_of, person_facet_key,
@@ -341,4 +347,107 @@ impl PartSource for TestLog {
         }
         Ok(Opened::Open { salt: part.salt, body: Zeroizing::new(part.body.clone()) })
     }
+}
+
+/// The key that signs certificates, which entry 1 of [`certificate_log`] registers.
+pub(crate) fn certificate_key() -> SigningKey {
+    SigningKey::generate_from_seed("ledger.example/main/certificates", &[7; 32]).unwrap()
+}
+
+/// Settings, the key for certificates, two persons registered, erased and shredded, and a conflict while
+/// the shred goes on.
+pub(crate) fn certificate_log() -> TestLog {
+    let mut log = TestLog::new(1);
+    let key = certificate_key().verifier();
+    let signer = format!(
+        "{{\"key\":\"{key}\",\"previous\":0,\"use\":\"certificate\",\"v\":1,\"what\":\"signer\"}}"
+    );
+    log.append_body(EntryBody::Settings(signer.into_bytes()));
+    let persons = vec![Hash([0xd1; 32]), Hash([0xd2; 32])];
+    let registered = persons.iter().map(|person| (*person, Hash([7; 32]))).collect();
+    log.append_body(EntryBody::PersonsRegistered { through_slot: 3, persons: registered });
+    log.append_body(EntryBody::PersonsErased(PersonsErasedBody { erasure: [0xe1; 16], persons }));
+    let set = RemovedSet::default().with([RemovedItem { key: Hash([1; 32]), how: Removal::Erased }]);
+    log.shred(ShredPhase::Begun, &set);
+    log.append_body(EntryBody::Conflict(ConflictBody {
+        event_key: Hash([1; 32]),
+        first: LogIndex(0),
+        first_leaf: Hash([2; 32]),
+    }));
+    log.shred(ShredPhase::Done, &set);
+    log.publish();
+    log
+}
+
+/// An entry of a log with its proof.
+pub(crate) fn proven(log: &TestLog, index: u64) -> ProvenEntry {
+    ProvenEntry {
+        index: LogIndex(index),
+        entry: log.entries[usize::try_from(index).unwrap()].clone(),
+        inclusion: inclusion_proof(LogIndex(index), TreeSize(log.size()), &log.tree).unwrap(),
+    }
+}
+
+/// Signs a certificate with the key that the log registers.
+pub(crate) fn sign(certificate: &mut Certificate) {
+    certificate.signed_by = Some(certificate_key().verifier().to_string());
+    certificate.signature = Some(certificate_key().sign_bytes(&certificate.signing_input()));
+}
+
+/// The certificate of [`certificate_log`], complete and signed.
+pub(crate) fn certificate() -> Certificate {
+    let log = certificate_log();
+    let person = |byte| ErasedPerson { namespace: Namespace::SUBJECT, directory_key: Hash([byte; 32]) };
+    let mut certificate = Certificate {
+        id: [0xe1; 16],
+        state: CertificateState::Complete,
+        ledger: "main".into(),
+        origin: ORIGIN.into(),
+        asked: Asked {
+            at: recorded_at(time_us(3)),
+            key: 4,
+            label: "data protection officer".into(),
+            reason: "Art. 17 GDPR".into(),
+            request: Some("r-\"7\"".into()),
+        },
+        persons: vec![person(0xd1), person(0xd2)],
+        destroyed: Destroyed {
+            at: Some(recorded_at(time_us(6))),
+            persons: 2,
+            parts: 2,
+            events: 1,
+            by_role: vec![(Role(16), 2)],
+            by_type: vec![("data.accessed".into(), 1)],
+        },
+        root_key: RootKey {
+            before: ROOT_KEY_BEFORE,
+            after: Some(ROOT_KEY_AFTER),
+            custody: "file".into(),
+            statement: "the file was removed and is not there any more".into(),
+        },
+        entries: CertificateEntries {
+            erased: proven(&log, 3),
+            begun: Some(proven(&log, 4)),
+            done: Some(proven(&log, 6)),
+            signer: Some(proven(&log, 1)),
+        },
+        checkpoint: log.note.clone(),
+        residual: vec![Residual {
+            what: "backups".into(),
+            until: Some("2026-12-24".into()),
+            basis: "kept for 30 days".into(),
+        }],
+        told: vec![Told {
+            recipient: "Müller & Söhne".into(),
+            told_at: Some("2026-11-23T00:00:00Z".into()),
+            confirmed_at: None,
+            events: vec![5, 9],
+        }],
+        alive: vec![Alive { facet: "request".into(), count: 1 }],
+        also: vec!["within a month the same blinded key repeats".into()],
+        signed_by: None,
+        signature: None,
+    };
+    sign(&mut certificate);
+    certificate
 }

@@ -80,6 +80,8 @@ pub enum Target {
     Inclusion,
     /// A consistency proof by itself.
     Consistency,
+    /// An erasure certificate.
+    Certificate,
 }
 
 impl Target {
@@ -94,6 +96,7 @@ impl Target {
             Self::Checkpoint => "checkpoint",
             Self::Inclusion => "inclusion-proof",
             Self::Consistency => "consistency-proof",
+            Self::Certificate => "certificate",
         }
     }
 }

@@ -13,15 +13,18 @@
 //! | batch answer | JSON with `receipts`; items without a receipt (refused events) are counted apart |
 //! | `.tlog-proof` with its entry | JSON `{"tlog_proof":text,"entry":hex}` |
 //! | `.tlog-proof` | text that starts with `c2sp.org/tlog-proof@v1`; its entry comes with the context |
+//! | erasure certificate | JSON whose `format` is [`CERTIFICATE_FORMAT`] |
 //! | consistency proof | JSON with `root_from` and `root_to` |
 //! | inclusion proof | JSON with `leaf_hash`, `root` and `proof` |
 //! | checkpoint | other text, read as a signed note |
 
+use super::certificate::{CERTIFICATE_FORMAT, Certificate};
 use super::members::{Members, ShapeError};
 use super::proofs::{ConsistencyDocument, InclusionDocument};
 use super::receipt::{RECEIPT_BYTES_MAX, Receipt};
 use super::text;
 use super::verdict::{IndexRange, Report, Target, Verdict};
+use super::verify_certificate::verify_certificate;
 use super::verify_receipt::{
     Context, LastCheckpoint, check_checkpoint, verify_receipt, verify_receipt_cached, verify_tlog_proof,
 };
@@ -41,7 +44,7 @@ const TLOG_PROOF_FIRST_LINE: &[u8] = b"c2sp.org/tlog-proof@v1\n";
 #[non_exhaustive]
 pub enum DocumentError {
     /// No kind of document that is known.
-    #[error("not a receipt, a batch answer, a tlog-proof, a proof or a checkpoint")]
+    #[error("not a receipt, a batch answer, a certificate, a tlog-proof, a proof or a checkpoint")]
     UnknownKind,
     /// A known kind in the wrong shape.
     #[error("{0}")]
@@ -85,6 +88,9 @@ fn json_document(object: Object, context: &Context<'_>) -> Result<Report, Docume
     let has = |names: &[&str]| names.iter().all(|name| object.contains_key(name));
     if has(&["receipts"]) {
         return batch(Members::new("batch answer", object), context);
+    }
+    if object.get("format").and_then(Value::as_str) == Some(CERTIFICATE_FORMAT) {
+        return Ok(verify_certificate(&Certificate::from_value(object.into())?, context));
     }
     if has(&["leaf_hash", "recorded_at"]) {
         return Ok(verify_receipt(&Receipt::from_value(object.into())?, context));

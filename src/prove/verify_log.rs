@@ -8,8 +8,9 @@
 //!
 //! Invariants: it always ends, since it reads no more than the signed size tells and stops after
 //! [`FINDINGS_STOP`] findings; memory is one bundle, its stored parts, one tile per level, and 33 bytes
-//! per removed part and per erased person; the first finding of a check is the first in log order. Trust is in the verifier key alone:
-//! whatever a source returns can make a check fail or stay open, never pass.
+//! per removed part and per erased person; the first finding of a check is the first in log order.
+//! Trust is in the verifier key alone: whatever a source returns can make a check fail or stay open,
+//! never pass.
 //!
 //! Who is wrong when a leaf and its tile differ is decided at the end: both readings are carried on
 //! as a tree of their own, and the one whose root was signed is the truth.

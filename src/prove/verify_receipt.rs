@@ -12,8 +12,8 @@
 //! `event-key`, `keys`, `person-keys`, `mapping`, `published`. A part that is withheld is counted, not
 //! held against the receipt. So is one that is erased or pruned and proven to be (`removed`, which is
 //! asked only where a part is said to be gone); one that is not proven to be is lost. A receipt that
-//! opens nothing has `content: not-provable`, unless every part is proven to be gone. Index keys and publication are told but do not decide, unless the
-//! caller gave what they need.
+//! opens nothing has `content: not-provable`, unless every part is proven to be gone. Index keys
+//! and publication are told but do not decide, unless the caller gave what they need.
 
 mod content;
 mod keys;

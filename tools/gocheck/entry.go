@@ -7,11 +7,14 @@ import (
 	"fmt"
 )
 
-// Kinds of entries, docs/format.md section 3. Kinds 3 and 5 to 9 are reserved and opaque.
+// Kinds of entries, docs/format.md section 3. Kinds 3, 8 and 9 are reserved and opaque.
 const (
 	kindEvent    = 1
 	kindSettings = 2
 	kindPersons  = 4
+	kindErased   = 5
+	kindShred    = 6
+	kindPrune    = 7
 	kindConflict = 10
 )
 
@@ -20,6 +23,7 @@ const (
 	keysMax    = 32
 	partsMax   = 16
 	personsMax = 1022
+	erasedMax  = 1000
 
 	flagSequence  = 1
 	flagSignature = 2
@@ -115,6 +119,12 @@ func decodeEntry(raw []byte) (*entry, error) {
 		e.event, err = decodeEvent(e.body, flags)
 	case kindPersons:
 		err = checkPersons(e.body)
+	case kindErased:
+		err = checkErased(e.body)
+	case kindShred:
+		err = checkShred(e.body)
+	case kindPrune:
+		err = checkPrune(e.body)
 	case kindConflict:
 		if len(e.body) != 32+8+32 {
 			err = fmt.Errorf("a conflict of %d bytes", len(e.body))

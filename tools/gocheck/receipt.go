@@ -26,6 +26,7 @@ type receipt struct {
 	entry      []byte
 	parts      []partOpening
 	keys       []keyOpening
+	removed    *removedProof
 }
 
 type partOpening struct {
@@ -42,18 +43,19 @@ type keyOpening struct {
 }
 
 // receiptCount says how much of the receipts could be looked at.
-type receiptCount struct{ receipts, open, withheld, keys int }
+type receiptCount struct{ receipts, open, withheld, gone, keys int }
 
 func (c *receiptCount) add(more receiptCount) {
 	c.receipts += more.receipts
 	c.open += more.open
 	c.withheld += more.withheld
+	c.gone += more.gone
 	c.keys += more.keys
 }
 
 func (c receiptCount) String() string {
-	return fmt.Sprintf("%d receipts; %d parts as committed, %d not shown; %d keys recomputed",
-		c.receipts, c.open, c.withheld, c.keys)
+	return fmt.Sprintf("%d receipts; %d parts as committed, %d not shown, %d proven to be gone; %d keys recomputed",
+		c.receipts, c.open, c.withheld, c.gone, c.keys)
 }
 
 func runReceipt(args []string, out, talk io.Writer) error {
@@ -132,7 +134,7 @@ func readReceipts(path string) ([]*receipt, error) {
 
 func parseReceipt(o object) (*receipt, error) {
 	r := &receipt{}
-	var errs [12]error
+	var errs [13]error
 	_, errs[0] = take[string](o, "ledger")
 	r.origin, errs[1] = take[string](o, "origin")
 	r.index, errs[2] = takeNumber(o, "index")
@@ -149,6 +151,12 @@ func parseReceipt(o object) (*receipt, error) {
 		errs[10] = err
 		if err == nil {
 			errs[11] = r.openings(openings)
+		}
+		if _, isRemoved := o["removed"]; isRemoved {
+			removed, err := take[object](o, "removed")
+			if errs[12] = err; err == nil {
+				r.removed, errs[12] = parseRemoved(removed)
+			}
 		}
 	}
 	if err := errors.Join(errs[:]...); err != nil {
@@ -273,6 +281,9 @@ func (r *receipt) check(verifier note.Verifier, reader readerKeys) (receiptCount
 	if err := r.checkParts(e, reader, &count); err != nil {
 		return count, err
 	}
+	if err := r.checkGone(tree, e, &count); err != nil {
+		return count, fmt.Errorf("removed: %w", err)
+	}
 	return count, r.checkKeys(e, reader, &count)
 }
 
@@ -302,9 +313,15 @@ func (r *receipt) checkParts(e *entry, reader readerKeys, count *receiptCount) e
 		if part.role != committed.label {
 			return errors.New("a part is opened that the entry does not have")
 		}
-		if part.state != "open" {
+		switch part.state {
+		case "open":
+		case "lost":
+			return fmt.Errorf("part %d is lost", part.role)
+		case "withheld":
 			count.withheld++
 			continue
+		default:
+			continue // checkGone
 		}
 		if len(part.salt) != 64 {
 			return errors.New("a salt that is not 64 bytes")
@@ -323,6 +340,24 @@ func (r *receipt) checkParts(e *entry, reader readerKeys, count *receiptCount) e
 			}
 		}
 		count.open++
+	}
+	return nil
+}
+
+// checkGone asks for a proof of every part that is said to be erased or pruned.
+func (r *receipt) checkGone(tree signedTree, e *entry, count *receiptCount) error {
+	claims := map[byte]string{}
+	for _, part := range r.parts {
+		if _, isGone := removedStates[part.state]; isGone {
+			claims[part.role] = part.state
+		}
+	}
+	count.gone = len(claims)
+	switch {
+	case r.removed != nil:
+		return r.removed.check(tree, e.event.eventKey, claims)
+	case len(claims) > 0:
+		return errors.New("parts are said to be gone, and nothing proves it")
 	}
 	return nil
 }

@@ -2,8 +2,9 @@
 """Counterfoil's own formats, written a second time with nothing but the standard library.
 
 In scope: identifiers and keyed hashes, commitments, log entries and their chain, RFC 6962 roots and
-proofs, postings, their mini-logs, and the trie of the completeness index. Out of scope: the C2SP
-formats, which have vectors of their own, and encryption.
+proofs, the removed set and its file, what an erasure certificate's signature covers, postings, their
+mini-logs, and the trie of the completeness index. Out of scope: the C2SP formats, which have vectors
+of their own, signing and encryption.
 
     counterfoil_ref.py             checks itself, then writes tests/vectors/counterfoil/vectors.json
     counterfoil_ref.py --check     checks itself, then compares that file with what it would write
@@ -130,6 +131,34 @@ def range_proof(leaves, begin, end, low=0, high=None):
             + range_proof(leaves, begin, end, middle, high))
 
 
+def audit_path(leaves, at):
+    """The audit path of RFC 6962 section 2.1.1, the leaf's sibling first."""
+    if len(leaves) == 1:
+        return []
+    split = largest_power_below(len(leaves))
+    if at < split:
+        return audit_path(leaves[:split], at) + [root(leaves[split:])]
+    return audit_path(leaves[split:], at - split) + [root(leaves[:split])]
+
+
+def verify_audit_path(leaf, at, size, path, expected):
+    """RFC 9162 section 2.1.3.2."""
+    if at >= size:
+        return False
+    first, last, found = at, size - 1, leaf
+    for sibling in path:
+        if last == 0:
+            return False
+        if first & 1 or first == last:
+            found = node_hash(sibling, found)
+            while first and not first & 1:
+                first, last = first >> 1, last >> 1
+        else:
+            found = node_hash(found, sibling)
+        first, last = first >> 1, last >> 1
+    return last == 0 and found == expected
+
+
 def verify_range(begin, leaves, size, proof, expected):
     end = begin + len(leaves)
     if not leaves or end > size:
@@ -182,7 +211,7 @@ def event_body(event, class_code, keys, parts, producer, sequence=None, signatur
 
 
 def settings_body(value):
-    return 2, 0, json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return 2, 0, canonical(value)
 
 
 def registered_body(through_slot, persons):
@@ -227,6 +256,54 @@ def read_event(data):
     if len(keys) > 32 or len(parts) > 16:
         return None
     return ledger, index, time_us, prev, (event, class_code, keys, parts, producer, sequence, signature)
+
+
+# --- what was removed ---------------------------------------------------------------------------
+
+def erased_body(erasure, persons):
+    assert len(erasure) == 16 and persons == sorted(set(persons)) and 0 < len(persons) <= 1000
+    return 5, 0, erasure + struct.pack(">H", len(persons)) + b"".join(persons)
+
+
+def shred_body(phase, items, root_hash, before, after):
+    assert (phase, any(after)) in [(1, False), (2, True)] and len(before) == len(after) == 16
+    return 6, 0, struct.pack(">BQ", phase, items) + root_hash + before + after
+
+
+def prune_body(items, root_hash, settings, cutoff_us):
+    return 7, 0, struct.pack(">Q", items) + root_hash + struct.pack(">QQ", settings, cutoff_us)
+
+
+def root_key_id(key):
+    return sha256(label("root-key-id"), key)[:16]
+
+
+def removed_key(event, role):
+    return sha256(label("removed-part"), event, bytes([role]))
+
+
+def removed_leaf(key, state):
+    assert state in (1, 2)
+    return sha256(b"\0", label("removed"), key, bytes([state]))
+
+
+def removed_root(items):
+    assert [key for key, _ in items] == sorted({key for key, _ in items})
+    return root([removed_leaf(*item) for item in items])
+
+
+def removed_file(items):
+    data = b"CFX1" + struct.pack(">Q", len(items)) + b"".join(key + bytes([s]) for key, s in items)
+    return data + sha256(data)
+
+
+def canonical(value):
+    """RFC 8785 of a value with names in ASCII and integers only."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def certificate_input(certificate):
+    return label("certificate") + canonical({k: v for k, v in certificate.items() if k != "signature"})
 
 
 # --- the completeness index ---------------------------------------------------------------------
@@ -304,6 +381,11 @@ def check_self():
     for size in range(1, 40):
         leaves = [leaf_hash(posting(3 * n, 10 * n, 1)) for n in range(size)]
         whole = root(leaves)
+        for at in range(size):
+            path = audit_path(leaves, at)
+            assert verify_audit_path(leaves[at], at, size, path, whole)
+            assert not verify_audit_path(leaves[at], at, size, path + [ZEROS], whole)
+            assert not verify_audit_path(leaves[at] + b"x", at, size, path, whole)
         for begin in range(size):
             for end in range(begin + 1, size + 1):
                 proof = range_proof(leaves, begin, end)
@@ -440,6 +522,71 @@ def chain_vectors(ledger):
     return {"entries": out, "refused": [{"why": why, "entry": data} for why, data in refused.items()]}
 
 
+def removal_vectors(ledger):
+    events = [event_key(K_EVENT, ledger, "illuma/illuma.core", f"e{n}") for n in range(5)]
+    parts = [(event, role, 1 + (n + role) % 2) for n, event in enumerate(events) for role in (1, 2, 16)]
+    items = sorted((removed_key(event, role), state) for event, role, state in parts)
+    leaves = [removed_leaf(*item) for item in items]
+    proofs = [{"key": key, "state": state, "position": at, "path": audit_path(leaves, at)}
+              for at, (key, state) in enumerate(items)]
+    persons = sorted(directory_key(K_DIR, 2, f"s{n}") for n in range(3))
+    before, after = root_key_id(b"\x88" * 32), root_key_id(b"\x99" * 32)
+    whole, prev, time_us = removed_root(items), sha256(b"before"), 1709251199000000
+    bodies = [
+        erased_body(bytes(range(16)), persons),
+        shred_body(1, len(items), whole, before, bytes(16)),
+        shred_body(2, len(items), whole, before, after),
+        prune_body(len(items), whole, 3, time_us - 1),
+    ]
+    entries = [entry(ledger, 5 + n, time_us, prev, body) for n, body in enumerate(bodies)]
+    erased, begun, done, prune = entries
+    refused = {
+        "nobody erased": erased[:86] + bytes(2),
+        "persons out of order": erased[:88] + erased[120:152] + erased[88:120] + erased[152:],
+        "person twice": erased[:120] + erased[88:120] + erased[152:],
+        "a person less": erased[:-32],
+        "phase 0": begun[:70] + b"\0" + begun[71:],
+        "phase 3": done[:70] + b"\3" + done[71:],
+        "begun with a key after": begun[:-1] + b"\1",
+        "done without a key after": done[:-16] + bytes(16),
+        "shred with a byte more": done + b"\0",
+        "prune with a byte less": prune[:-1],
+    }
+    proven = [{"index": 5 + n, "entry": data.hex(), "inclusion": [ZEROS.hex()]}
+              for n, data in enumerate(entries)]
+    certificate = {
+        "format": "counterfoil erasure certificate 1", "id": bytes(range(16)).hex(), "state": "complete",
+        "ledger": "main", "origin": ORIGIN,
+        "asked": {"at": "2024-02-29T23:59:59Z", "by": {"key": 2, "label": "dpo \"é\""},
+                  "reason": "Art. 17\n\u001f\u007f\u2028😀 \\/", "request": None},
+        "persons": [{"namespace": "subject", "directory_key": person.hex()} for person in persons],
+        "destroyed": {"at": "2024-02-29T23:59:59Z", "persons": 3, "parts": 15, "events": 5,
+                      "by_role": [{"role": "open", "parts": 5}, {"role": "subject", "parts": 2**53}],
+                      "by_type": [{"type": "data.accessed", "events": 5}]},
+        "root_key": {"before": before.hex(), "after": after.hex(), "custody": "file", "statement": "gone"},
+        "entries": {"erased": proven[0], "begun": proven[1], "done": proven[2], "signer": None},
+        "checkpoint": f"{ORIGIN}\n9\nAAAA\n\n— {ORIGIN} x\n",
+        "residual": [{"what": "backups", "until": "2024-03-31", "basis": "30 days"},
+                     {"what": "exports", "until": None, "basis": "their holders"}],
+        "told": [{"recipient": "AWS", "told_at": "2024-03-01T00:00:00Z", "confirmed_at": None,
+                  "events": [7, 8]}],
+        "alive": [{"facet": "request", "count": 1}], "also": [""],
+        "signed_by": "example+00000000+AA==", "signature": bytes(range(64)).hex(),
+    }
+    return {
+        "parts": [{"event_key": event, "role": role, "state": state, "key": removed_key(event, role)}
+                  for event, role, state in parts],
+        "items": [{"key": key, "state": state, "leaf": leaf} for (key, state), leaf in zip(items, leaves)],
+        "roots": [removed_root(items[:n]) for n in range(len(items) + 1)],
+        "proofs": proofs, "file": removed_file(items),
+        "root_key_before": before, "root_key_after": after, "persons": persons,
+        "erasure": bytes(range(16)), "settings": 3, "cutoff_us": time_us - 1,
+        "entries": entries,
+        "refused": [{"why": why, "entry": data} for why, data in refused.items()],
+        "certificate": certificate, "certificate_signing_input": certificate_input(certificate),
+    }
+
+
 def index_vectors(ledger):
     postings = [posting(5 * n, 1709251200000000 + n, 4 if n % 2 else 2) for n in range(13)]
     leaves = [leaf_hash(p) for p in postings]
@@ -485,7 +632,7 @@ def main(arguments):
     ledger = ledger_id(ORIGIN)
     about = "Written by tools/vectors/counterfoil_ref.py; bytes are hexadecimal."
     vectors = {"about": about, "keys": key_vectors(ledger), "chain": chain_vectors(ledger),
-               "index": index_vectors(ledger)}
+               "removal": removal_vectors(ledger), "index": index_vectors(ledger)}
     written = json.dumps(plain(vectors), indent=1, ensure_ascii=False) + "\n"
     if arguments == ["--check"]:
         if not VECTORS.exists() or VECTORS.read_text(encoding="utf-8") != written:

@@ -215,6 +215,7 @@ impl<'s, P: PartSource> Claims<'s, P> {
         if newest.index.is_some() || set.is_err() {
             conclude_set(&newest, set.as_ref(), findings, report);
         }
+        self.conclude_left(removals, whole, findings, report);
         let tally = match &set {
             Ok(at) => self.known.get_mut(*at).map(|known| std::mem::take(&mut known.tally)),
             Err(_) => Some(std::mem::take(&mut self.all)),
@@ -229,7 +230,6 @@ impl<'s, P: PartSource> Claims<'s, P> {
             counts.lost += lost;
         }
         conclude_shut(&tally.shut, missing.as_ref(), counts, content, findings, report);
-        self.conclude_left(removals, whole, findings, report);
     }
 
     /// Which of the known sets an entry commits to.

@@ -2,8 +2,9 @@
 //!
 //! In scope: that the removed set they commit to only grows; that a shred which is done was begun, with
 //! the same set and the same root key; that a prune names retention rules that stood before it; that
-//! nobody is erased twice without having been registered again. Out of scope: the parts (`claims`). Invariant:
-//! memory grows with the persons erased, 33 bytes each, and with the changes of retention rules, 8 bytes each.
+//! nobody is erased twice without having been registered again. Out of scope: the parts (`claims`).
+//! Invariant: memory grows with the persons erased, 33 bytes each, and with the changes of retention
+//! rules, 8 bytes each.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! Whole logs, whole and damaged in every way the walk must notice.
 
 use super::*;
-use crate::event::entry::{Entry, EntryBody};
+use crate::event::entry::Entry;
 use crate::log::hash::{Hash, TreeSize, leaf_hash};
 use crate::log::note::SigningKey;
 use crate::log::tile::encode_bundle;

@@ -116,3 +116,6 @@ fn word_of(how: Removal) -> &'static str {
         Removal::Pruned => "pruned",
     }
 }
+
+#[cfg(test)]
+mod tests;

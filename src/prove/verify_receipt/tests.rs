@@ -90,8 +90,11 @@ fn withheld_parts_are_counted_and_a_lost_one_is_an_alarm() {
     };
     let report = with(1, PartContent::Withheld);
     assert_eq!((report.verdict(), report.parts.withheld), (Verdict::Verified, 1));
-    assert_eq!(with(1, PartContent::Erased).verdict(), Verdict::Verified);
-    assert_eq!(with(1, PartContent::Pruned).parts.pruned, 1);
+    for unproven in [PartContent::Erased, PartContent::Pruned] {
+        let report = with(1, unproven);
+        expect(&report, "removed", Verdict::Failed);
+        assert_eq!((report.parts.lost, report.parts.erased, report.parts.pruned), (1, 0, 0));
+    }
     expect(&with(1, PartContent::Lost), "content", Verdict::Failed);
     let report = with(0, PartContent::Withheld);
     assert_eq!(report.verdict(), Verdict::Verified, "the subject's part is shown");
