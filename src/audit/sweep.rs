@@ -200,7 +200,7 @@ impl Sweep<'_> {
         };
         if let Some(at) = parts.iter().zip(&verified.entries).position(|(a, b)| !agree(a, b)) {
             self.fail(path.to_owned(), format!("the parts of its entry {at} differ from {chosen}"));
-        } else if parts.iter().zip(&verified).any(|(a, b)| !same_states(a, b)) {
+        } else if parts.iter().zip(&verified.entries).any(|(a, b)| !same_states(a, b)) {
             self.unlike += 1;
         }
         Ok(())

@@ -20,7 +20,7 @@ use std::sync::{Arc, PoisonError};
 use zeroize::Zeroizing;
 
 use crate::clock::random_fill;
-use crate::event::entry::{EntryBody, ShredBody, ShredPhase};
+use crate::event::entry::{Entry, EntryBody, ShredBody, ShredPhase};
 use crate::log::tile::TILE_WIDTH;
 use crate::prove::removed::RemovedSet;
 use crate::vault::{Inboxes, Slot, SlotNumber};
@@ -173,7 +173,12 @@ fn finish(shared: &Shared, plan: &Plan, begun: u64, records: Vec<Record>) -> Res
         root_key_before: plan.key_before,
         root_key_after: key_after,
     };
-    let done = shared.append_own(Item::System(EntryBody::Shred(body)))?;
+    // A crash may have come after the entry was written.
+    let written = shared.entry_after(begun, &EntryBody::Shred(body))?;
+    let done = match written {
+        Some(done) => done,
+        None => shared.append_own(Item::System(EntryBody::Shred(body)))?,
+    };
     shared.commit_removed(set, done)?;
     shared.durable_round()?;
     for mut record in records {
@@ -193,6 +198,18 @@ fn finish(shared: &Shared, plan: &Plan, begun: u64, records: Vec<Record>) -> Res
 }
 
 impl Shared {
+    /// The first entry after `index` that says exactly `body`.
+    fn entry_after(&self, index: u64, body: &EntryBody) -> Result<Option<u64>, LedgerError> {
+        for index in index + 1..self.size() {
+            let bytes = self.entry(index)?;
+            let entry = Entry::decode(&bytes).map_err(|source| LedgerError::Entry { index, source })?;
+            if entry.body == *body {
+                return Ok(Some(index));
+            }
+        }
+        Ok(None)
+    }
+
     /// Makes the next inbox key, unless a shred before did and was cut off.
     fn begin_inbox(&self) -> Result<(), LedgerError> {
         let inboxes = self.inboxes.load();
