@@ -84,9 +84,10 @@ impl Shared {
             let path = self.path(&relative);
             // A partial file may be removed meanwhile, since the full one is there.
             let Some(bytes) = self.storage.read(&path)? else { continue };
-            let damage = |what: String| LedgerError::Damage { file: path.clone(), what };
-            let mut decoded =
-                SealedBundle::decode(&bytes, bundle).map_err(|error| damage(error.to_string()))?;
+            let Some(mut decoded) = self.decoded(&relative, &bytes, bundle)? else {
+                self.storage.remove(&path)?;
+                continue;
+            };
             drop(bytes);
             if self.without(&path, &mut decoded, doomed)? {
                 self.storage.write(&path, &decoded.encode()?)?;
@@ -183,6 +184,23 @@ impl Shared {
         }
         let file = self.path(&sealed_path(BundleId { index: bundle, width: 256 }));
         Err(LedgerError::Damage { file, what: "missing".to_owned() })
+    }
+
+    /// A sealed bundle from its file; none where that is a partial one which a loss of power left torn. The
+    /// durable round before has written another, and what is in it beyond that is in the journal.
+    fn decoded(
+        &self,
+        relative: &str,
+        bytes: &[u8],
+        bundle: u64,
+    ) -> Result<Option<SealedBundle>, LedgerError> {
+        match SealedBundle::decode(bytes, bundle) {
+            Ok(decoded) => Ok(Some(decoded)),
+            Err(_) if relative.contains(".p/") => Ok(None),
+            Err(error) => {
+                Err(LedgerError::Damage { file: self.path(relative), what: error.to_string() })
+            }
+        }
     }
 
     /// Every file that holds sealed parts of a bundle: the full one, then partial ones, widest first.
