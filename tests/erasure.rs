@@ -40,8 +40,7 @@ const KILLS: u64 = 50;
 const PERSON: &str = "person-zq81-forgetme";
 
 fn erasure(ids: &[&str]) -> Value {
-    let persons: Vec<Value> =
-        ids.iter().map(|id| json!({ "namespace": "subject", "id": id })).collect();
+    let persons: Vec<Value> = ids.iter().map(|id| json!({ "namespace": "subject", "id": id })).collect();
     json!({ "persons": persons, "reason": "consent withdrawn", "request": "dsr-17", "now": true })
 }
 
@@ -214,7 +213,12 @@ fn nothing_of_an_erased_person_is_left_and_everything_else_verifies() {
     assert_eq!(certificate["destroyed"]["parts"], hers.len());
     assert_eq!(certificate["destroyed"]["events"], hers.len());
     assert!(!certificate.to_string().contains(PERSON));
-    let page = client.send("GET", &format!("{MAIN}/erasures/{id}/certificate"), &[("accept", "text/html")], b"");
+    let page = client.send(
+        "GET",
+        &format!("{MAIN}/erasures/{id}/certificate"),
+        &[("accept", "text/html")],
+        b"",
+    );
     assert!(page.text().starts_with("<!"), "{}", page.text());
     server.terminate();
 
@@ -254,7 +258,10 @@ fn an_erasure_is_asked_for_by_the_right_people_in_the_right_words() {
         (json!({ "persons": [{ "namespace": "planet", "id": PERSON }], "reason": "r" }), "namespace"),
         (json!({ "persons": [{ "namespace": "subject", "id": "" }], "reason": "r" }), "empty id"),
         (json!({ "persons": [{ "namespace": "subject", "id": PERSON }], "reason": " " }), "reason"),
-        (json!({ "persons": [{ "namespace": "subject", "id": PERSON }], "reason": "r", "x": 1 }), "more"),
+        (
+            json!({ "persons": [{ "namespace": "subject", "id": PERSON }], "reason": "r", "x": 1 }),
+            "more",
+        ),
     ];
     for (body, case) in cases {
         let answer = dpo.post_json(&path, &body);
@@ -304,7 +311,9 @@ fn the_subject_can_go_while_the_actor_stays_and_the_other_way_round() {
     let states = |index: u64| {
         let event = client.get(&format!("{MAIN}/events/{index}?reason=t")).expect_status(200).json();
         let parts = event["parts"].as_array().unwrap().clone();
-        parts.iter().map(|part| format!("{}={}", text_of(&part["role"]), text_of(&part["state"])))
+        parts
+            .iter()
+            .map(|part| format!("{}={}", text_of(&part["role"]), text_of(&part["state"])))
             .collect::<Vec<_>>()
     };
     assert_eq!(states(first), ["open=open", "subject=erased", "actor=open"]);

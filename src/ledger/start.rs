@@ -433,10 +433,14 @@ fn catch_up_persons(shared: &Shared) -> Result<(), LedgerError> {
     let key_of = |slot: u64| -> Result<Option<Hash>, LedgerError> {
         Ok(shared.directory.by_slot(SlotNumber(slot))?.map(|person| person.directory_key))
     };
+    // A slot that was destroyed says nothing: the next one below that holds a person speaks for it.
     let is_indexed = |slot: u64| -> Result<bool, LedgerError> {
-        let Some(key) = key_of(slot)? else { return Ok(true) };
-        let term = Term { facet: FACET_DIRECTORY, key: *key.as_bytes() };
-        Ok(shared.index.find(&term)?.contains(&slot))
+        for slot in (SlotNumber::FIRST_PERSON.0..=slot).rev() {
+            let Some(key) = key_of(slot)? else { continue };
+            let term = Term { facet: FACET_DIRECTORY, key: *key.as_bytes() };
+            return Ok(shared.index.find(&term)?.contains(&slot));
+        }
+        Ok(true)
     };
     let end = shared.directory.next_slot();
     let (mut low, mut high) = (SlotNumber::FIRST_PERSON.0, end);

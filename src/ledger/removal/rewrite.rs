@@ -177,10 +177,9 @@ impl Shared {
         for relative in self.sealed_files(bundle)? {
             let path = self.path(&relative);
             let Some(bytes) = self.storage.read(&path)? else { continue };
-            let decoded = SealedBundle::decode(&bytes, bundle);
-            let decoded = decoded
-                .map_err(|error| LedgerError::Damage { file: path.clone(), what: error.to_string() })?;
-            return Ok((path, decoded));
+            if let Some(decoded) = self.decoded(&relative, &bytes, bundle)? {
+                return Ok((path, decoded));
+            }
         }
         let file = self.path(&sealed_path(BundleId { index: bundle, width: 256 }));
         Err(LedgerError::Damage { file, what: "missing".to_owned() })

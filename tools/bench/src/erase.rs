@@ -38,9 +38,8 @@ struct Shred {
 
 /// Erases `count` persons, every `step`th from `from` on, and waits for the certificate.
 fn erase(server: &Server, from: u64, step: u64, count: u64) -> Fallible<Shred> {
-    let persons: Vec<Value> = (0..count)
-        .map(|n| json!({ "namespace": "subject", "id": subject(from + n * step) }))
-        .collect();
+    let persons: Vec<Value> =
+        (0..count).map(|n| json!({ "namespace": "subject", "id": subject(from + n * step) })).collect();
     let body = json!({ "persons": persons, "reason": "bench", "now": true }).to_string();
     let key = server.admin_key()?;
     let begun = Instant::now();
@@ -52,7 +51,8 @@ fn erase(server: &Server, from: u64, step: u64, count: u64) -> Fallible<Shred> {
     let id = taken.get("id").and_then(Value::as_str).unwrap_or_default();
     let path = format!("{MAIN}/erasures/{id}/certificate");
     while begun.elapsed() < PATIENCE {
-        let certificate: Value = serde_json::from_slice(&http::get(&server.url, &path, Some(&key))?.body)?;
+        let certificate: Value =
+            serde_json::from_slice(&http::get(&server.url, &path, Some(&key))?.body)?;
         if certificate.get("state").and_then(Value::as_str) == Some("complete") {
             let number = |name: &str| {
                 certificate.pointer(&format!("/destroyed/{name}")).and_then(Value::as_u64).unwrap_or(0)
@@ -119,5 +119,8 @@ pub(crate) fn run(program: &Path, history: History, count: u64, dir: &Path) -> F
     table.row(row("appends alone, before", None, Some(before.events_per_s())));
     table.row(row("both at once", Some(&busy), Some(during.events_per_s())));
     table.row(row("appends alone, after", None, Some(after.events_per_s())));
-    Ok(format!("{} events, {subjects} persons; appends by {CONNECTIONS} clients.\n\n{table}", history.events))
+    Ok(format!(
+        "{} events, {subjects} persons; appends by {CONNECTIONS} clients.\n\n{table}",
+        history.events
+    ))
 }
