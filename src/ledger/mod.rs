@@ -18,15 +18,18 @@ mod append;
 mod cache;
 mod check;
 mod commit;
+mod duties;
 mod edge;
 mod error;
 mod fold;
+mod holds;
 mod host;
 mod intake;
 mod keys;
 mod nodes;
 mod open;
 mod persons;
+pub mod retention;
 mod sequencer;
 mod settings;
 mod shared;
@@ -45,7 +48,9 @@ use std::thread::JoinHandle;
 
 pub use append::Appended;
 pub use check::IndexCheck;
+pub use duties::{DutyError, InForce};
 pub use error::{AppendError, LedgerError};
+pub use holds::{By, HOLD_PERSONS_MAX, HOLD_TEXT_CHARS_MAX, HOLDS_ACTIVE_MAX, Hold, HoldId, Holds, NewHold, Words};
 pub use host::{
     AddLedgerError, HostOptions, LEDGERS_MAX, Ledgers, TellFatal, TellWarning, random_origin,
 };
@@ -63,8 +68,6 @@ use crate::event::custom::{CustomError, CustomType};
 use crate::event::entry::EntryBody;
 use crate::log::note::VerifierKey;
 
-use commit::Outcome;
-use intake::{Item, Submission};
 use shared::Shared;
 use stats::Stats;
 
@@ -79,13 +82,20 @@ pub struct LedgerOptions {
     /// How far ahead of the ledger's clock an event's time may be, and how far the wall clock may
     /// run ahead of the monotonic one, in milliseconds.
     pub skew_max_ms: u64,
+    /// Milliseconds between two passes of the retention job; 0 for none.
+    pub retention_interval_ms: u64,
     /// Entries between two rounds that make tiles and sealed parts durable and trim the journal.
     pub round_entries: u64,
 }
 
 impl Default for LedgerOptions {
     fn default() -> Self {
-        Self { publish_interval_ms: 1_000, skew_max_ms: 300_000, round_entries: fold::ROUND_ENTRIES }
+        Self {
+            publish_interval_ms: 1_000,
+            skew_max_ms: 300_000,
+            retention_interval_ms: 3_600_000,
+            round_entries: fold::ROUND_ENTRIES,
+        }
     }
 }
 
@@ -95,6 +105,8 @@ impl Default for LedgerOptions {
 pub struct Ledger {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The thread of the retention job, which ends before the others.
+    keeper: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Ledger {
@@ -222,33 +234,20 @@ impl Ledger {
         }
         let catalogue = self.shared.catalogue.load_full();
         let grown = catalogue.with_custom(custom.clone())?;
+        let _chain = self.shared.duties.grow();
         let body = settings::type_registered(&custom, self.shared.newest_settings());
         if body.len() > settings::SETTINGS_BYTES_MAX {
             let (len, max) = (body.len(), settings::SETTINGS_BYTES_MAX);
             return Err(CustomError::SchemaTooLong { len, max }.into());
         }
-        let index = self.append_system(EntryBody::Settings(body))?;
-        self.shared.settings.store(index, Ordering::SeqCst);
+        self.append_system(EntryBody::Settings(body))?;
         self.shared.catalogue.store(Arc::new(grown));
         customs.push(custom);
         Ok(true)
     }
 
-    /// Appends an entry of the ledger's own and returns its index once it is durable. Blocks, so it
-    /// is called from threads that may.
     fn append_system(&self, body: EntryBody) -> Result<u64, LedgerError> {
-        let (reply, answer) = tokio::sync::oneshot::channel();
-        let submission = Submission { items: vec![Item::System(body)], with_proof: false, reply };
-        // Few and asked for by an administrator, so none is refused because events wait.
-        if !self.shared.submit(submission, usize::MAX) {
-            return Err(LedgerError::Stopped);
-        }
-        match answer.blocking_recv() {
-            Ok(Ok(Outcome::Committed(committed))) => {
-                committed.first().map(|entry| entry.index).ok_or(LedgerError::Stopped)
-            }
-            _ => Err(LedgerError::Stopped),
-        }
+        self.shared.append_system(body)
     }
 
     /// Ends the ledger in good order: what is queued is committed, the fold is made durable, the
@@ -257,6 +256,10 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Stopped`] where a write had failed before or fails now.
     pub fn close(&self) -> Result<(), LedgerError> {
+        self.shared.duties.end();
+        if let Some(keeper) = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = keeper.join();
+        }
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let mut threads = threads.into_iter();
         self.shared.close_intake();

@@ -157,7 +157,8 @@ impl Directory {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn key_of(&self, person: &PersonRef) -> Hash {
+    /// The directory key of an identifier, whether or not the ledger has met it.
+    pub(crate) fn key_of(&self, person: &PersonRef) -> Hash {
         self.names_mac.directory_key(person.namespace, &person.id)
     }
 
@@ -166,7 +167,8 @@ impl Directory {
         self.find_key(self.key_of(person))
     }
 
-    fn find_key(&self, key: Hash) -> Result<Option<Arc<Person>>, LedgerError> {
+    /// The person of a directory key, where the ledger has met it.
+    pub(crate) fn find_key(&self, key: Hash) -> Result<Option<Arc<Person>>, LedgerError> {
         if let Some(person) = self.lock().known(&key) {
             return Ok(Some(person));
         }

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use crate::clock::{Clock, random_fill};
 use crate::event::catalogue::Catalogue;
 use crate::event::entry::{Entry, EntryBody};
+use crate::event::facet::Role;
 use crate::event::keys::{self, LedgerId, MacKey};
 use crate::index::{FACET_DIRECTORY, Index, IndexOptions, Term};
 use crate::log::checkpoint::{self, Checkpoint};
@@ -27,6 +28,7 @@ use crate::vault::{AsideKey, InboxKey, KeyTree, PersonSecret, Slot, SlotNumber, 
 
 use super::cache::FileCache;
 use super::commit::{Committer, OpenGroup};
+use super::duties::Duties;
 use super::error::LedgerError;
 use super::fold::{Fold, FoldStart};
 use super::intake::Intake;
@@ -34,6 +36,7 @@ use super::keys::{LedgerKeys, Secrets};
 use super::nodes::LedgerNodes;
 use super::open::{Files, Recovered};
 use super::persons::Directory;
+use super::retention::job::Keeper;
 use super::sequencer::{Sequencer, index_terms};
 use super::shared::{Macs, OnFatal, Shared};
 use super::stats::Stats;
@@ -46,6 +49,9 @@ const CATCH_UP_ENTRIES: u64 = 4_096;
 
 /// Index rows merged in one step while catching up.
 const CATCH_UP_MERGE_POSTINGS: u64 = 1 << 20;
+
+/// What takes parts away whose retention is over; none where nothing does.
+const PRUNE: Option<fn(&Shared, &[(u64, Role)], u64, u64) -> Result<u64, LedgerError>> = None;
 
 /// What opening takes besides keys and options.
 pub struct Surroundings {
@@ -171,7 +177,14 @@ impl Ledger {
             spawn(format!("{}-commit", shared.name), Box::new(move || committer.run()))?,
             spawn(format!("{}-fold", shared.name), Box::new(move || fold.run()))?,
         ];
-        Ok(Self { shared, threads: Mutex::new(threads) })
+        let keeper = match PRUNE {
+            Some(prune) if shared.options.retention_interval_ms > 0 => {
+                let job = Keeper::new(Arc::clone(&shared), Box::new(prune));
+                Some(spawn(format!("{}-retention", shared.name), Box::new(move || job.run()))?)
+            }
+            _ => None,
+        };
+        Ok(Self { shared, threads: Mutex::new(threads), keeper: Mutex::new(keeper) })
     }
 
     /// Entry 0 of a new ledger.
@@ -243,6 +256,7 @@ fn share(
         catalogue: ArcSwap::from_pointee(builtin_catalogue()?),
         customs: Mutex::new(Vec::new()),
         settings: AtomicU64::new(read.settings.unwrap_or(0)),
+        duties: Duties::default(),
         tail: RwLock::new(read.tail),
         files: FileCache::default(),
         times: TimesCache::default(),
@@ -287,9 +301,10 @@ fn catch_up(
         shared.directory.restore_unregistered(SlotNumber(slot))?;
     }
     if let Some(newest) = settings {
-        let (catalogue, customs) = settings::catalogue_at(newest, |index| shared.entry(index))?;
-        shared.catalogue.store(Arc::new(catalogue));
-        *shared.customs.lock().unwrap_or_else(PoisonError::into_inner) = customs;
+        let chain = settings::chain_at(newest, shared.size(), |index| shared.entry(index))?;
+        shared.catalogue.store(Arc::new(chain.catalogue));
+        *shared.customs.lock().unwrap_or_else(PoisonError::into_inner) = chain.customs;
+        shared.duties.restore(chain.retention, chain.holds);
     }
     Ok(())
 }
