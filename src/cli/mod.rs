@@ -14,6 +14,7 @@ mod audit;
 mod client;
 mod config;
 mod doctor;
+mod hold;
 mod import;
 mod init;
 mod keys;
@@ -22,6 +23,8 @@ mod mistakes;
 mod prove;
 mod query;
 mod remote;
+mod report;
+mod retention;
 mod serve;
 mod shell;
 mod table;
@@ -74,6 +77,12 @@ enum Command {
     Keys(keys::KeysArgs),
     /// Follow events as they are recorded.
     Tail(Box<tail::TailArgs>),
+    /// See and set how long parts are kept.
+    Retention(retention::RetentionArgs),
+    /// Place, list and release legal holds.
+    Hold(hold::HoldArgs),
+    /// Get a report of a ledger.
+    Report(report::ReportArgs),
     /// Let a server audit itself, and see what it found.
     Audit(audit::AuditArgs),
     /// Get a receipt or a consistency proof for somebody else to verify.
@@ -157,6 +166,9 @@ pub fn run() -> u8 {
         Command::Ledger(args) => ledger::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Tail(args) => tail::run(&args),
+        Command::Retention(args) => retention::run(&args),
+        Command::Hold(args) => hold::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Prove(args) => prove::run(&args),
         Command::Verify(args) => verify::run(&args),

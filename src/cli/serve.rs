@@ -71,6 +71,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
         ledger: LedgerOptions {
             publish_interval_ms: config.publish_interval_ms,
             skew_max_ms: config.skew_max_ms,
+            retention_interval_ms: config.retention_interval_ms,
             ..LedgerOptions::default()
         },
         on_fatal: end_now,

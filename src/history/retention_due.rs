@@ -89,7 +89,8 @@ pub fn retention_due(snapshot: &Snapshot, at_us: u64, from: u64) -> Result<Repor
         None => Vec::new(),
     };
     let number = |number: u64| Value::Int(i64::try_from(number).unwrap_or(i64::MAX));
-    let as_of = [("size", number(snapshot.size().0)), ("root", Value::from(snapshot.root().to_string()))];
+    let as_of =
+        [("size", number(snapshot.size().0)), ("root", Value::from(snapshot.root().to_string()))];
     let as_of = as_of.into_iter().map(|(name, value)| (name.to_owned(), value));
     let settings = table.as_deref().map(|InForce { index, .. }| number(*index));
     let head = vec![
@@ -210,11 +211,7 @@ fn extension(rule: &Rule, group: &Group) -> Value {
 
 /// The categories behind a group's keys, learned from one of its events and believed only where they give
 /// those very keys.
-fn categories(
-    snapshot: &Snapshot,
-    group: &Group,
-    example: u64,
-) -> Result<Vec<Value>, HistoryError> {
+fn categories(snapshot: &Snapshot, group: &Group, example: u64) -> Result<Vec<Value>, HistoryError> {
     if group.categories.is_empty() {
         return Ok(Vec::new());
     }
@@ -222,7 +219,8 @@ fn categories(
     let data = event.as_ref().and_then(|event| event.get("data")).and_then(Value::as_object);
     let listed = data.and_then(|data| data.get("categories")).and_then(Value::as_array);
     let texts = listed.into_iter().flatten().filter_map(Value::as_str);
-    let known = texts.filter(|text| group.categories.contains(&snapshot.open_key(Facet::CATEGORY, text)));
+    let known =
+        texts.filter(|text| group.categories.contains(&snapshot.open_key(Facet::CATEGORY, text)));
     let mut known: Vec<&str> = known.collect();
     known.sort_unstable();
     known.dedup();

@@ -27,8 +27,14 @@ pub(crate) enum Action {
     Look,
     /// See who appends, and how the ledger is.
     Oversee,
-    /// Make keys, register types.
+    /// Make keys, register types, set rules of retention.
     Administer,
+    /// Place and release holds.
+    Protect,
+    /// Read rules of retention.
+    SeeRules,
+    /// Read holds and reports.
+    Report,
     /// Read metrics and the details of health.
     Monitor,
 }
@@ -43,6 +49,9 @@ impl Action {
             Self::Look => &[Role::Producer, Role::Responder, Role::Auditor, Role::Dpo, Role::Admin],
             Self::Oversee => &[Role::Responder, Role::Auditor, Role::Dpo, Role::Admin],
             Self::Administer => &[Role::Admin],
+            Self::Protect => &[Role::Dpo],
+            Self::SeeRules => &[Role::Auditor, Role::Dpo, Role::Admin],
+            Self::Report => &[Role::Auditor, Role::Dpo],
             Self::Monitor => &[Role::Admin, Role::Auditor],
         }
     }
@@ -55,6 +64,9 @@ impl Action {
             Self::Look => "this needs a key of any role",
             Self::Oversee => "this needs the role responder, auditor, dpo or admin",
             Self::Administer => "this needs the role admin",
+            Self::Protect => "this needs the role dpo",
+            Self::SeeRules => "this needs the role auditor, dpo or admin",
+            Self::Report => "this needs the role auditor or dpo",
             Self::Monitor => "this needs the role admin or auditor",
         }
     }

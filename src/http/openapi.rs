@@ -49,6 +49,7 @@ pub(crate) const TAGS: &[(&str, &str)] = &[
     ("proofs", "RFC 6962 proofs, and the verifier as a service."),
     ("log", "The public layout of C2SP tlog-tiles: any static file server could serve it."),
     ("types", "The event types of a ledger."),
+    ("retention", "How long parts are kept, legal holds, and what is due."),
     ("ledgers", "The ledgers of the server, and who appends to them."),
     ("keys", "API keys."),
     ("server", "Health, and this description."),
@@ -120,6 +121,12 @@ written_schemas! {
     TypeRegistered;
     /// The types of a ledger.
     TypeList;
+    /// Rules of retention.
+    RetentionRules;
+    /// The rules in force.
+    RetentionState;
+    /// The list of what is due.
+    RetentionDue;
     /// Bytes as they are.
     RawBytes;
 }
@@ -166,6 +173,10 @@ problem_sets! {
     Verifying: BAD_DOCUMENT;
     /// Of a type's definition.
     Defining: ALREADY_REGISTERED SCHEMA_VIOLATION;
+    /// Of a retention table.
+    Ruling: BAD_RETENTION DISK_FULL;
+    /// Of a hold.
+    Holding: HOLD_RELEASED TOO_MANY_HOLDS DISK_FULL;
     /// Of a ledger that has stopped.
     Halted: STOPPED;
     /// Of a change to the keys.

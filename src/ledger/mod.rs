@@ -50,7 +50,9 @@ pub use append::Appended;
 pub use check::IndexCheck;
 pub use duties::{DutyError, InForce};
 pub use error::{AppendError, LedgerError};
-pub use holds::{By, HOLD_PERSONS_MAX, HOLD_TEXT_CHARS_MAX, HOLDS_ACTIVE_MAX, Hold, HoldId, Holds, NewHold, Words};
+pub use holds::{
+    By, HOLD_PERSONS_MAX, HOLD_TEXT_CHARS_MAX, HOLDS_ACTIVE_MAX, Hold, HoldId, Holds, NewHold, Words,
+};
 pub use host::{
     AddLedgerError, HostOptions, LEDGERS_MAX, Ledgers, TellFatal, TellWarning, random_origin,
 };

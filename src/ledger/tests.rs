@@ -1,6 +1,7 @@
 //! The whole machine on a storage that loses power, fails and comes back.
 
 mod attachments;
+mod duties;
 mod repeats;
 
 use std::collections::BTreeMap;
@@ -8,7 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::event::envelope::{Event, from_value};
 use crate::event::facet::{Facet, Namespace};
 use crate::event::json::{JsonLimits, parse};
@@ -50,6 +51,7 @@ struct Bench {
     index: tempfile::TempDir,
     options: LedgerOptions,
     warnings: Arc<Mutex<Vec<String>>>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Bench {
@@ -67,6 +69,7 @@ impl Bench {
                 ..LedgerOptions::default()
             },
             warnings: Arc::default(),
+            clock: Arc::new(SystemClock::default()),
         };
         Ledger::create(&bench.storage, "main", bench.keys()).unwrap();
         bench
@@ -86,7 +89,7 @@ impl Bench {
             storage: Arc::clone(&self.storage),
             anchor: self.anchor.clone(),
             index_dir: self.index.path().join("index"),
-            clock: Arc::new(SystemClock::default()),
+            clock: Arc::clone(&self.clock),
             on_fatal: Box::new(|_| {}),
             on_warning: Box::new(move |warning| warnings.lock().unwrap().push(warning.to_owned())),
         };
