@@ -247,6 +247,10 @@ fn answers_meet_their_documented_schemas() {
     let (document, operations) = served(&server);
     let types = json!({ "name": "x-contract", "schema": { "type": "object" },
         "fields": { "ref": { "owner": "open" } } });
+    let rules = json!({ "rules": [{ "id": "A", "types": ["*"], "parts": ["subject", "open"],
+        "keep": "P1Y6M", "from": "recorded", "not_before": "2025-05-25",
+        "statute": { "basis": "law", "keep": "P1Y", "from": { "type": "account.changed", "state": "terminated" } } }]});
+    let hold = json!({ "persons": [{ "namespace": "subject", "id": "s-1" }], "reason": "claim" });
     let receipt = client.post_json(&format!("{MAIN}/events"), &access("a-1", "s-1", "s-2"));
     let verifiable = receipt.json();
     let batch = json!([access("a-2", "s-1", "s-2"), policy("p-1")]);
@@ -272,6 +276,12 @@ fn answers_meet_their_documented_schemas() {
         ("post", "/types", 201, Some(("application/json", types.clone()))),
         ("post", "/types", 200, Some(("application/json", types))),
         ("get", "/types", 200, None),
+        ("get", "/retention", 200, None),
+        ("put", "/retention", 200, Some(("application/json", rules))),
+        ("get", "/retention", 200, None),
+        ("post", "/holds", 201, Some(("application/json", hold))),
+        ("get", "/holds", 200, None),
+        ("get", "/reports/retention-due?at=2100-01-01T00:00:00Z", 200, None),
         ("post", "/v1/keys", 201, Some(("application/json", key))),
         ("get", "/v1/keys", 200, None),
         ("get", &key_path, 200, None),
