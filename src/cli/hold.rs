@@ -48,7 +48,7 @@ struct PlaceArgs {
     /// Events recorded before this time, RFC 3339.
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
-    /// Why.
+    /// Why it is placed.
     #[arg(long, value_name = "TEXT")]
     reason: String,
     /// Where the case is kept.
@@ -73,7 +73,7 @@ struct ReleaseArgs {
     /// The hold's id, as `list` shows it.
     #[arg(value_name = "ID")]
     id: String,
-    /// Why.
+    /// Why it is released.
     #[arg(long, value_name = "TEXT")]
     reason: String,
     #[command(flatten)]

@@ -161,7 +161,9 @@ metrics! {
     "counterfoil_holds_active", Gauge, "", ["ledger"],
         "Legal holds that are not released",
         "none",
-        |scrape, out| scrape.each(|ledger| out.gauge(ledger, u64::try_from(ledger.holds_active()).unwrap_or(u64::MAX)));
+        |scrape, out| scrape.each(|ledger| {
+            out.gauge(ledger, u64::try_from(ledger.holds_active()).unwrap_or(u64::MAX));
+        });
     "counterfoil_disk_free", Gauge, "bytes", [],
         "Free space on the disk of the data directory, for unprivileged processes",
         "it will reach `disk_reserve_bytes` within a day",

@@ -15,7 +15,6 @@ use zeroize::Zeroizing;
 use crate::clock::{Clock, random_fill};
 use crate::event::catalogue::Catalogue;
 use crate::event::entry::{Entry, EntryBody};
-use crate::event::facet::Role;
 use crate::event::keys::{self, LedgerId, MacKey};
 use crate::index::{FACET_DIRECTORY, Index, IndexOptions, Term};
 use crate::log::checkpoint::{self, Checkpoint};
@@ -36,7 +35,7 @@ use super::keys::{LedgerKeys, Secrets};
 use super::nodes::LedgerNodes;
 use super::open::{Files, Recovered};
 use super::persons::Directory;
-use super::retention::job::Keeper;
+use super::retention::job::{Keeper, PruneFn};
 use super::sequencer::{Sequencer, index_terms};
 use super::shared::{Macs, OnFatal, Shared};
 use super::stats::Stats;
@@ -51,7 +50,7 @@ const CATCH_UP_ENTRIES: u64 = 4_096;
 const CATCH_UP_MERGE_POSTINGS: u64 = 1 << 20;
 
 /// What takes parts away whose retention is over; none where nothing does.
-const PRUNE: Option<fn(&Shared, &[(u64, Role)], u64, u64) -> Result<u64, LedgerError>> = None;
+const PRUNE: Option<PruneFn> = None;
 
 /// What opening takes besides keys and options.
 pub struct Surroundings {

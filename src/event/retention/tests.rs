@@ -83,7 +83,10 @@ proptest! {
         years in 0_u64..60, months in 0_u64..60, weeks in 0_u64..60, days in 1_u64..400,
     ) {
         let day = day.min(month_days(year, month));
-        let part = |number: u64, unit: &str| if number == 0 { String::new() } else { format!("{number}{unit}") };
+        let part = |number: u64, unit: &str| match number {
+            0 => String::new(),
+            _ => format!("{number}{unit}"),
+        };
         let text = format!("P{}{}{}{days}D", part(years, "Y"), part(months, "M"), part(weeks, "W"));
         let keep = Keep::parse(&text).unwrap();
         let count = (year + years) * 12 + month - 1 + months;
@@ -184,7 +187,7 @@ fn nothing_after_the_horizon_can_be_due() {
 fn what_a_table_cannot_mean_is_refused_with_its_place() {
     let good = r#"{"id":"A","types":["*"],"parts":["*"],"keep":"P1Y","from":"recorded"}"#;
     for (rules, pointer) in [
-        (r#"{}"#.to_owned(), "/rules"),
+        ("{}".to_owned(), "/rules"),
         ("[3]".to_owned(), "/rules/0"),
         (format!("[{good},{good}]"), "/rules/1/id"),
         (good.replace("\"A\"", "\"a b\""), "/rules/0/id"),

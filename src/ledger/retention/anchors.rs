@@ -187,7 +187,10 @@ impl<'a> Anchors<'a> {
                 let Some(index) = snapshot.shared.indexed(cursor.floor(from))? else { break };
                 at = index.checked_sub(1);
                 let Some(decoded) = snapshot.decoded(index)? else { continue };
-                let is_named = matches!(&decoded.1.body, EntryBody::Event(body) if body.keys.contains(&(facet, key)));
+                let is_named = match &decoded.1.body {
+                    EntryBody::Event(body) => body.keys.contains(&(facet, key)),
+                    _ => false,
+                };
                 if is_named && visit(index, decoded)?.is_break() {
                     return Ok(());
                 }

@@ -31,6 +31,9 @@ const PRUNE_PARTS_MAX: usize = 10_000;
 pub(crate) type Prune =
     dyn Fn(&Shared, &[(u64, Role)], u64, u64) -> Result<u64, LedgerError> + Send + Sync;
 
+/// The same as a function of its own.
+pub(crate) type PruneFn = fn(&Shared, &[(u64, Role)], u64, u64) -> Result<u64, LedgerError>;
+
 /// What the last pass did.
 #[derive(Debug, Clone, Default)]
 pub struct PassReport {
@@ -109,19 +112,17 @@ impl Keeper {
         let mut due = Vec::new();
         while at < end {
             let began_us = shared.clock.monotonic_us();
-            for index in at..end.min(at.saturating_add(SLICE_ENTRIES)) {
-                let remains = evaluation.look(index, &mut |found| match found.standing {
+            let stop = end.min(at.saturating_add(SLICE_ENTRIES));
+            while at < stop && due.len() < PRUNE_PARTS_MAX {
+                let remains = evaluation.look(at, &mut |found| match found.standing {
                     Standing::Due => due.push((found.index, found.role)),
                     Standing::Held(_) => report.held += 1,
                     Standing::Waiting => {}
                 })?;
                 if remains == Remains::Something {
-                    settled.get_or_insert(index);
+                    settled.get_or_insert(at);
                 }
-                at = index.saturating_add(1);
-                if due.len() >= PRUNE_PARTS_MAX {
-                    break;
-                }
+                at = at.saturating_add(1);
             }
             if due.len() >= PRUNE_PARTS_MAX {
                 report.pruned += self.give(&snapshot, table, &holds, &mut due, now_us)?;
