@@ -30,7 +30,7 @@ enum What {
     Place(PlaceArgs),
     /// List every hold, the released ones included.
     List(ListArgs),
-    /// End a hold.
+    /// End a hold, so that it stops nothing any more.
     Release(ReleaseArgs),
 }
 

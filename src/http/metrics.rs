@@ -149,14 +149,15 @@ metrics! {
     "counterfoil_retention_pass_failed", Gauge, "", ["ledger"],
         "1 while the last pass ended early; `GET …/retention` says why",
         "1",
-        |scrape, out| scrape.each(|ledger| if let Some(pass) = ledger.retention_pass() {
-            out.gauge(ledger, u64::from(pass.failure.is_some()));
+        |scrape, out| scrape.each(|ledger| {
+            let pass = ledger.retention_pass();
+            out.gauge(ledger, u64::from(pass.is_some_and(|pass| pass.failure.is_some())));
         });
     "counterfoil_retention_held_parts", Gauge, "", ["ledger"],
         "Parts that were due in the last pass and are held",
         "none",
-        |scrape, out| scrape.each(|ledger| if let Some(pass) = ledger.retention_pass() {
-            out.gauge(ledger, pass.held);
+        |scrape, out| scrape.each(|ledger| {
+            out.gauge(ledger, ledger.retention_pass().map_or(0, |pass| pass.held));
         });
     "counterfoil_holds_active", Gauge, "", ["ledger"],
         "Legal holds that are not released",
