@@ -207,7 +207,6 @@ impl Holds {
     fn release(&mut self, id: HoldId, index: u64, at_us: u64, (by, details): (u32, Hash)) -> Option<()> {
         let hold = self.by_id.get_mut(&id).filter(|hold| hold.released.is_none())?;
         let released = Some(Released { index, at_us, by, details });
-        // Who was held is in the log; nobody asks for it here any more.
         *hold = Arc::new(Hold { released, ..Hold::clone(hold) });
         Some(())
     }

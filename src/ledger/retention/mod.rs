@@ -145,14 +145,15 @@ impl<'a> Evaluation<'a> {
                 governed.push((*role, deciding));
             }
         }
-        let can_be_due = |deciding: &Arc<[usize]>| {
-            let mut rules = deciding.iter().filter_map(|at| self.table.rules().get(*at));
-            rules.all(|rule| rule.earliest_us(recorded_us).is_some_and(|due| due <= self.now_us))
+        let (table, now_us) = (self.table, self.now_us);
+        let can_be_due = |deciding: &[usize]| {
+            let mut rules = deciding.iter().filter_map(|at| table.rules().get(*at));
+            rules.all(|rule| rule.earliest_us(recorded_us).is_some_and(|due| due <= now_us))
         };
-        let Some(_) = governed.iter().find(|(_, deciding)| can_be_due(deciding)) else {
+        if !governed.iter().any(|(_, deciding)| can_be_due(deciding)) {
             let remains = if governed.is_empty() { Remains::Nothing } else { Remains::Something };
             return Ok(remains);
-        };
+        }
         let stored = self.snapshot.stored_parts(index)?;
         let mut remains = Remains::Nothing;
         for (role, deciding) in governed {
@@ -162,6 +163,9 @@ impl<'a> Evaluation<'a> {
                 continue;
             }
             remains = Remains::Something;
+            if !can_be_due(&deciding) {
+                continue;
+            }
             let sought = Sought { index, recorded_us, role, event: &event, stored: &stored };
             let Some((rule, moments)) = self.judge(&deciding, &sought)? else { continue };
             let standing = match moments.first_us() {
