@@ -59,6 +59,7 @@ impl Scene {
             .unwrap();
         fs::write(scene.file("wrong.key"), "cf_0123456789abcdef_wrongwrongwrongwrongwrongwrong\n")
             .unwrap();
+        fs::write(scene.file("table.json"), "{\"rules\":[]}").unwrap();
         scene
     }
 

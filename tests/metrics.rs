@@ -175,11 +175,12 @@ fn what_is_exposed_is_what_is_documented() {
     let exposed: BTreeSet<String> = families.keys().cloned().collect();
     assert_eq!(exposed, documented);
     let empty: Vec<_> = families.iter().filter(|(_, f)| f.series.is_empty()).map(|(n, _)| n).collect();
-    assert_eq!(
-        empty,
-        ["counterfoil_audit_time_seconds", "counterfoil_audit_verdict"],
-        "without samples"
-    );
+    let none_yet = [
+        "counterfoil_audit_time_seconds",
+        "counterfoil_audit_verdict",
+        "counterfoil_retention_pass_time_seconds",
+    ];
+    assert_eq!(empty, none_yet, "without samples");
 }
 
 #[test]

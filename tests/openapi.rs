@@ -239,6 +239,23 @@ fn every_problem_of_an_operation_is_in_the_closed_list() {
 /// Method, path, status, and the body's content type and content.
 type Call<'a> = (&'a str, &'a str, u16, Option<(&'static str, Value)>);
 
+/// Rules of retention and holds.
+fn duties() -> [Call<'static>; 6] {
+    let statute = json!({ "basis": "law", "keep": "P1Y",
+        "from": { "type": "account.changed", "state": "terminated" } });
+    let rules = json!({ "rules": [{ "id": "A", "types": ["*"], "parts": ["subject", "open"],
+        "keep": "P1Y6M", "from": "recorded", "not_before": "2025-05-25", "statute": statute }]});
+    let hold = json!({ "persons": [{ "namespace": "subject", "id": "s-1" }], "reason": "claim" });
+    [
+        ("get", "/retention", 200, None),
+        ("put", "/retention", 200, Some(("application/json", rules))),
+        ("get", "/retention", 200, None),
+        ("post", "/holds", 201, Some(("application/json", hold))),
+        ("get", "/holds", 200, None),
+        ("get", "/reports/retention-due?at=2100-01-01T00:00:00Z", 200, None),
+    ]
+}
+
 #[test]
 fn answers_meet_their_documented_schemas() {
     let data = DataDir::new();
@@ -255,7 +272,7 @@ fn answers_meet_their_documented_schemas() {
     let made = client.post_json("/v1/keys", &key).expect_status(201).json();
     let key_path = format!("/v1/keys/{}", made["id"].as_str().unwrap());
     let rotation = format!("{key_path}/rotate");
-    let sent: Vec<Call<'_>> = vec![
+    let mut sent: Vec<Call<'_>> = vec![
         ("post", "/events", 200, Some(("application/json", access("a-1", "s-1", "s-2")))),
         ("post", "/events", 201, Some(("application/cloudevents-batch+json", batch))),
         ("post", "/events?atomic=false", 200, Some(("application/cloudevents-batch+json", bad))),
@@ -282,6 +299,7 @@ fn answers_meet_their_documented_schemas() {
         ("get", "/v1/ledgers/second", 200, None),
         ("get", "/v1/producers", 200, None),
     ];
+    sent.extend(duties());
     for (method, path, status, body) in sent {
         let path = if path.starts_with("/v1") { path.to_owned() } else { format!("{MAIN}{path}") };
         let (content_type, body) = body.unwrap_or(("", Value::Null));

@@ -15,6 +15,7 @@ mod client;
 mod config;
 mod doctor;
 mod erase;
+mod hold;
 mod import;
 mod init;
 mod keys;
@@ -23,6 +24,8 @@ mod mistakes;
 mod prove;
 mod query;
 mod remote;
+mod report;
+mod retention;
 mod serve;
 mod shell;
 mod table;
@@ -77,6 +80,12 @@ enum Command {
     Keys(keys::KeysArgs),
     /// Follow events as they are recorded.
     Tail(Box<tail::TailArgs>),
+    /// See and set how long parts are kept.
+    Retention(retention::RetentionArgs),
+    /// Place, list and release legal holds.
+    Hold(hold::HoldArgs),
+    /// Get a report of a ledger.
+    Report(report::ReportArgs),
     /// Let a server audit itself, and see what it found.
     Audit(audit::AuditArgs),
     /// Get a receipt or a consistency proof for somebody else to verify.
@@ -161,6 +170,9 @@ pub fn run() -> u8 {
         Command::Ledger(args) => ledger::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Tail(args) => tail::run(&args),
+        Command::Retention(args) => retention::run(&args),
+        Command::Hold(args) => hold::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Prove(args) => prove::run(&args),
         Command::Verify(args) => verify::run(&args),

@@ -73,6 +73,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
             skew_max_ms: config.skew_max_ms,
             shred_interval_ms: config.shred_interval_ms,
             backup_keep_days: config.backup_keep_days,
+            retention_interval_ms: config.retention_interval_ms,
             ..LedgerOptions::default()
         },
         on_fatal: end_now,

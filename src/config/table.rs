@@ -318,6 +318,9 @@ settings! {
     audit_interval_s: u64 = 7 * 86_400, up_to(0, NUMBER_MAX),
         "Time between two self-audits of a ledger, each of which reads every file of it at half the speed of \
          one core; 0 for none.";
+    retention_interval_ms: u64 = 3_600_000, up_to(0, 366 * DAY_MS),
+        "Time between two passes of the job that prunes what is due by a ledger's retention table; 0 for \
+         none. A pass takes half a core at most.";
     anchor_dir: Option<PathBuf> = None, Kind::Path,
         "A directory on another disk that keeps each ledger's newest published checkpoint. A start from a \
          copy of the data directory that is older, or that tells another history, is refused. A failed \

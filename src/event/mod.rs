@@ -23,6 +23,7 @@ pub mod mapping;
 mod number;
 mod parser;
 pub mod parts;
+pub mod retention;
 pub mod time;
 pub mod value;
 

@@ -10,6 +10,8 @@ mod cursor;
 mod follow;
 mod gaps;
 mod query;
+mod report;
+mod retention_due;
 mod summary;
 
 pub use calendar::Bucket;
@@ -17,6 +19,8 @@ pub use cursor::{Cursor, CursorError};
 pub use follow::{Found, Place, first, follow};
 pub use gaps::Gap;
 pub use query::{Clock, Condition, HistoryError, Order, Page, Query, run};
+pub use report::{REPORT_STYLE, Report, ReportForm};
+pub use retention_due::{DUE_COLUMNS, retention_due};
 pub use summary::{FACETS_GROUPED_MAX, GROUPS_DEFAULT, GROUPS_MAX, Group, Grouping, Summary, summarise};
 
 /// Events in one page at most.

@@ -31,8 +31,14 @@ pub(crate) enum Action {
     Erase,
     /// Read certificates of erasures.
     Attest,
-    /// Make keys, register types.
+    /// Make keys, register types, set rules of retention.
     Administer,
+    /// Place and release holds.
+    Protect,
+    /// Read rules of retention.
+    SeeRules,
+    /// Read holds and reports.
+    Report,
     /// Read metrics and the details of health.
     Monitor,
 }
@@ -49,6 +55,9 @@ impl Action {
             Self::Erase => &[Role::Dpo],
             Self::Attest => &[Role::Dpo, Role::Auditor],
             Self::Administer => &[Role::Admin],
+            Self::Protect => &[Role::Dpo],
+            Self::SeeRules => &[Role::Auditor, Role::Dpo, Role::Admin],
+            Self::Report => &[Role::Auditor, Role::Dpo],
             Self::Monitor => &[Role::Admin, Role::Auditor],
         }
     }
@@ -63,6 +72,9 @@ impl Action {
             Self::Erase => "erasing needs the role dpo",
             Self::Attest => "this needs the role dpo or auditor",
             Self::Administer => "this needs the role admin",
+            Self::Protect => "this needs the role dpo",
+            Self::SeeRules => "this needs the role auditor, dpo or admin",
+            Self::Report => "this needs the role auditor or dpo",
             Self::Monitor => "this needs the role admin or auditor",
         }
     }

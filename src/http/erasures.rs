@@ -165,6 +165,9 @@ fn take(ledgers: &[Arc<Ledger>], new: &EraseRequest, now: bool) -> Result<Vec<Va
             "none of the persons is known to a ledger that this request reaches",
         ));
     }
+    for ledger in &knowing {
+        ledger.refuse_if_held(new).map_err(|error| of_erasure(&error))?;
+    }
     let mut taken = Vec::new();
     for ledger in &knowing {
         let also = knowing.iter().filter(|other| other.name() != ledger.name());
@@ -191,6 +194,10 @@ fn take(ledgers: &[Arc<Ledger>], new: &EraseRequest, now: bool) -> Result<Vec<Va
 fn of_erasure(error: &EraseError) -> Problem {
     match error {
         EraseError::NobodyKnown => Problem::new(problem::PERSON_UNKNOWN, error.to_string()),
+        EraseError::Held { holds, refusal } => {
+            let ids: Vec<String> = holds.iter().map(ToString::to_string).collect();
+            Problem::new(problem::HELD, error.to_string()).with("holds", ids).with("refusal", *refusal)
+        }
         EraseError::TooMany { .. } => bad("persons", "are at most 1,000 in one request"),
         EraseError::Ledger(error) => of_ledger(error),
     }

@@ -152,6 +152,35 @@ metrics! {
         |scrape, out| scrape.each(|ledger| if let Some(audited) = ledger.stats().audited() {
             out.time(&[ledger.name()], audited.at_us);
         });
+    "counterfoil_retention_pruned", Counter, "", ["ledger"],
+        "Parts that the retention job has pruned",
+        "it jumps after nobody changed the table",
+        |scrape, out| scrape.each(|ledger| out.gauge(ledger, ledger.parts_pruned()));
+    "counterfoil_retention_pass_time", Gauge, "seconds", ["ledger"],
+        "Unix time at which the last pass of that job ended",
+        "older than two times `retention_interval_ms` and a pass",
+        |scrape, out| scrape.each(|ledger| if let Some(pass) = ledger.retention_pass() {
+            out.time(&[ledger.name()], pass.at_us);
+        });
+    "counterfoil_retention_pass_failed", Gauge, "", ["ledger"],
+        "1 while the last pass ended early; `GET …/retention` says why",
+        "1",
+        |scrape, out| scrape.each(|ledger| {
+            let pass = ledger.retention_pass();
+            out.gauge(ledger, u64::from(pass.is_some_and(|pass| pass.failure.is_some())));
+        });
+    "counterfoil_retention_held_parts", Gauge, "", ["ledger"],
+        "Parts that were due in the last pass and are held",
+        "none",
+        |scrape, out| scrape.each(|ledger| {
+            out.gauge(ledger, ledger.retention_pass().map_or(0, |pass| pass.held));
+        });
+    "counterfoil_holds_active", Gauge, "", ["ledger"],
+        "Legal holds that are not released",
+        "none",
+        |scrape, out| scrape.each(|ledger| {
+            out.gauge(ledger, u64::try_from(ledger.holds_active()).unwrap_or(u64::MAX));
+        });
     "counterfoil_disk_free", Gauge, "bytes", [],
         "Free space on the disk of the data directory, for unprivileged processes",
         "it will reach `disk_reserve_bytes` within a day",

@@ -13,6 +13,7 @@ mod auth;
 mod body;
 mod docs_page;
 mod document;
+mod duties;
 mod erasures;
 mod front;
 mod health;
@@ -28,6 +29,7 @@ mod process;
 mod proofs;
 mod read;
 mod reads;
+mod reports;
 mod serve;
 mod stats;
 mod stream;
@@ -138,7 +140,11 @@ fn api() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(proofs::verify))
         .routes(routes!(erasures::erase, erasures::list_erasures))
         .routes(routes!(erasures::certificate))
-        .routes(routes!(admin::list_types, admin::register_type));
+        .routes(routes!(admin::list_types, admin::register_type))
+        .routes(routes!(duties::get_retention, duties::set_retention))
+        .routes(routes!(duties::list_holds, duties::place_hold))
+        .routes(routes!(duties::release_hold))
+        .routes(routes!(reports::retention_due));
     OpenApiRouter::default()
         .nest("/v1/ledgers/{ledger}", ledger)
         .routes(routes!(manage_ledgers::list_ledgers, manage_ledgers::add_ledger))

@@ -50,6 +50,7 @@ pub(crate) const TAGS: &[(&str, &str)] = &[
     ("log", "The public layout of C2SP tlog-tiles: any static file server could serve it."),
     ("erasures", "Forgetting persons, and proving it."),
     ("types", "The event types of a ledger."),
+    ("retention", "How long parts are kept, legal holds, and what is due."),
     ("ledgers", "The ledgers of the server, and who appends to them."),
     ("keys", "API keys."),
     ("server", "Health, and this description."),
@@ -129,6 +130,12 @@ written_schemas! {
     ErasureList;
     /// What was destroyed, when, under which entries.
     ErasureCertificate;
+    /// Rules of retention.
+    RetentionRules;
+    /// The rules in force.
+    RetentionState;
+    /// The list of what is due.
+    RetentionDue;
     /// Bytes as they are.
     RawBytes;
 }
@@ -175,12 +182,16 @@ problem_sets! {
     Verifying: BAD_DOCUMENT;
     /// Of a type's definition.
     Defining: ALREADY_REGISTERED SCHEMA_VIOLATION;
+    /// Of a retention table.
+    Ruling: BAD_RETENTION DISK_FULL;
+    /// Of a hold.
+    Holding: HOLD_RELEASED TOO_MANY_HOLDS DISK_FULL;
     /// Of a ledger that has stopped.
     Halted: STOPPED;
     /// Of a change to the keys.
     Keyring: WRONG_LEDGER LAST_ADMIN_KEY KEY_NOT_LIVE TOO_MANY_KEYS;
     /// Of an erasure.
-    Erasing: PERSON_UNKNOWN;
+    Erasing: PERSON_UNKNOWN HELD;
     /// Of adding a ledger.
     Adding: WRONG_LEDGER LEDGER_TAKEN TOO_MANY_LEDGERS DISK_FULL;
 }

@@ -81,6 +81,8 @@ problem_types! {
     CONFLICT, "conflict", 409, "This source and id are recorded with other content",
         "`first_index` is the event that was recorded first. A correction is an event of its own with \
          a new id.";
+    HELD, "held", 409, "A legal hold stops the erasure",
+        "`holds` names the holds. That it was refused is recorded. Ask again when they are released.";
     ALREADY_REGISTERED, "already-registered", 409, "The name is taken with another definition",
         "Types never change once registered; register a new name.";
     LEDGER_TAKEN, "ledger-taken", 409, "The ledger's name or origin is taken",
@@ -93,6 +95,11 @@ problem_types! {
         "A server keeps at most 10,000 key records, revoked ones included, because log entries name them.";
     TOO_MANY_LEDGERS, "too-many-ledgers", 409, "There is no room for another ledger",
         "A server runs at most 64 ledgers; start another server.";
+    HOLD_RELEASED, "hold-released", 409, "The hold was released before",
+        "There is nothing left to do. Place another hold where the data must be kept again.";
+    TOO_MANY_HOLDS, "too-many-holds", 409, "There is no room for another hold",
+        "A ledger has at most 10,000 active holds. Release those that are over, or hold several persons with \
+         one.";
     EVENT_TOO_LARGE, "event-too-large", 413, "An event is larger than 64 KiB",
         "Send bulky content as a raw attachment of up to 1 MiB, or as a hash of it.";
     RAW_TOO_LARGE, "raw-too-large", 413, "A raw attachment is larger than 1 MiB",
@@ -122,6 +129,8 @@ problem_types! {
         "`errors[].pointer` names the field; the catalogue lists its values.";
     SCHEMA_VIOLATION, "schema-violation", 422, "The event does not meet its registered schema",
         "`errors[].pointer` names the place.";
+    BAD_RETENTION, "bad-retention", 422, "The retention table cannot be understood",
+        "`errors[].pointer` names the place, `errors[].message` what must stand there; see operating.md.";
     TOO_MANY_PERSONS, "too-many-persons", 422,
         "The event names more persons or values than an entry can hold",
         "At most 32 indexed values and 16 parts fit one event; split it.";

@@ -108,7 +108,8 @@ pub(crate) fn conditions(params: &Params, access: Access) -> Result<Query, Probl
     })
 }
 
-fn moment(params: &Params, name: &str) -> Result<Option<u64>, Problem> {
+/// A moment in Unix microseconds.
+pub(crate) fn moment(params: &Params, name: &str) -> Result<Option<u64>, Problem> {
     let Some(text) = params.get(name) else { return Ok(None) };
     let parsed = time::unix_us(text).and_then(|at| u64::try_from(at).ok());
     parsed

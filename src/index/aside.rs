@@ -29,6 +29,14 @@ impl Index {
         self.db()?.insert(&key, &block::with_checksum(&key, bytes))
     }
 
+    /// Forgets what was kept beside bundle number `bundle`.
+    ///
+    /// # Errors
+    /// [`IndexError`] of sled's.
+    pub fn forget_aside(&self, bundle: u64) -> Result<(), IndexError> {
+        self.db()?.remove(&key_of(bundle))
+    }
+
     /// What was kept beside bundle number `bundle`, where it is still there and whole.
     ///
     /// # Errors

@@ -55,7 +55,7 @@ impl<K: HashKey + Eq + Copy, T: ?Sized> Generations<K, T> {
         Some(found)
     }
 
-    fn forget(&mut self, key: K) {
+    pub(super) fn forget(&mut self, key: K) {
         self.young.remove(&key);
         self.old.remove(&key);
     }

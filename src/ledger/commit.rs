@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
+use crate::event::entry::Kind;
 use crate::index::Term;
 use crate::log::checkpoint::Checkpoint;
 use crate::log::hash::{Hash, LogIndex, TreeSize};
@@ -295,6 +296,12 @@ impl Committer {
         let (first, end) = (group.frame.first_index(), group.frame.next_index());
         self.shared.index.add(first, &group.terms)?;
         self.shared.index.advance(end);
+        // Before the fold can see a size that holds it: its register must not miss a settings entry.
+        let is_settings = |record: &Arc<Record>| record.entry.get(4) == Some(&Kind::Settings.code());
+        let settings = (first..end).zip(&group.records).filter(|(_, each)| is_settings(each));
+        if let Some((index, _)) = settings.last() {
+            self.shared.settings.store(index, Ordering::SeqCst);
+        }
         let mut tail = self.shared.tail.write().unwrap_or_else(PoisonError::into_inner);
         tail.extend(group.records.iter().cloned());
         let size = TreeSize(tail.size());

@@ -18,9 +18,11 @@ mod append;
 mod cache;
 mod check;
 mod commit;
+mod duties;
 mod edge;
 mod error;
 mod fold;
+mod holds;
 mod host;
 mod intake;
 mod keys;
@@ -31,6 +33,7 @@ mod orders;
 mod persons;
 mod reads;
 mod removal;
+pub mod retention;
 mod sequencer;
 mod settings;
 mod shared;
@@ -49,7 +52,11 @@ use std::thread::JoinHandle;
 
 pub use append::Appended;
 pub use check::IndexCheck;
+pub use duties::{DutyError, InForce};
 pub use error::{AppendError, LedgerError};
+pub use holds::{
+    By, HOLD_PERSONS_MAX, HOLD_TEXT_CHARS_MAX, HOLDS_ACTIVE_MAX, Hold, HoldId, Holds, NewHold, Words,
+};
 pub use host::{
     AddLedgerError, HostOptions, LEDGERS_MAX, Ledgers, TellFatal, TellWarning, random_origin,
 };
@@ -71,7 +78,6 @@ use crate::event::custom::{CustomError, CustomType};
 use crate::event::entry::EntryBody;
 use crate::log::note::VerifierKey;
 
-use intake::Item;
 use shared::Shared;
 use stats::Stats;
 
@@ -91,6 +97,8 @@ pub struct LedgerOptions {
     /// Days for which backups of the data directory are kept, for certificates to say; 0 where it is not
     /// known.
     pub backup_keep_days: u64,
+    /// Milliseconds between two passes of the retention job; 0 for none.
+    pub retention_interval_ms: u64,
     /// Entries between two rounds that make tiles and sealed parts durable and trim the journal.
     pub round_entries: u64,
 }
@@ -102,6 +110,7 @@ impl Default for LedgerOptions {
             skew_max_ms: 300_000,
             shred_interval_ms: 60_000,
             backup_keep_days: 0,
+            retention_interval_ms: 3_600_000,
             round_entries: fold::ROUND_ENTRIES,
         }
     }
@@ -113,6 +122,8 @@ impl Default for LedgerOptions {
 pub struct Ledger {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The thread of the retention job, which ends before the others.
+    keeper: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Ledger {
@@ -240,22 +251,20 @@ impl Ledger {
         }
         let catalogue = self.shared.catalogue.load_full();
         let grown = catalogue.with_custom(custom.clone())?;
+        let _chain = self.shared.duties.grow();
         let body = settings::type_registered(&custom, self.shared.newest_settings());
         if body.len() > settings::SETTINGS_BYTES_MAX {
             let (len, max) = (body.len(), settings::SETTINGS_BYTES_MAX);
             return Err(CustomError::SchemaTooLong { len, max }.into());
         }
-        let index = self.append_system(EntryBody::Settings(body))?;
-        self.shared.settings.store(index, Ordering::SeqCst);
+        self.append_system(EntryBody::Settings(body))?;
         self.shared.catalogue.store(Arc::new(grown));
         customs.push(custom);
         Ok(true)
     }
 
-    /// Appends an entry of the ledger's own and returns its index once it is durable. Blocks, so it
-    /// is called from threads that may.
     fn append_system(&self, body: EntryBody) -> Result<u64, LedgerError> {
-        self.shared.append_own(Item::System(body))
+        self.shared.append_system(body)
     }
 
     /// Ends the ledger in good order: what is queued is committed, the fold is made durable, the
@@ -264,6 +273,10 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Stopped`] where a write had failed before or fails now.
     pub fn close(&self) -> Result<(), LedgerError> {
+        self.shared.duties.end();
+        if let Some(keeper) = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = keeper.join();
+        }
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let mut threads = threads.into_iter();
         self.shared.keeper.end();

@@ -1,9 +1,9 @@
 //! Settings entries: what the ledger says about itself, in its own log.
 //!
-//! In scope: the body of entry 0 (origin, catalogue, facets, commitments to keys) and of each
-//! registered custom type, as RFC 8785 JSON, and walking their chain back at start. Out of scope:
-//! the entry around the body. Invariant: every settings entry names the one before it, so the
-//! newest index leads to all of them.
+//! In scope: the body of entry 0 (origin, catalogue, facets, commitments to keys), of each registered
+//! custom type and of each retention table, as RFC 8785 JSON, and walking their chain back. Out of scope:
+//! the entry around the body, and the bodies of holds ([`super::holds`]). Invariant: every settings entry
+//! names the one before it, so the newest index leads to all of them.
 
 use std::sync::Arc;
 
@@ -13,9 +13,12 @@ use crate::event::entry::{Entry, EntryBody};
 use crate::event::facet::Facet;
 use crate::event::json::{self, JsonLimits, Object, Value};
 use crate::event::keys::{self, KeyUse};
+use crate::event::retention::RetentionTable;
 
 use super::Secrets;
+use super::duties::InForce;
 use super::error::LedgerError;
+use super::holds::Holds;
 
 /// Version of the settings bodies.
 const SETTINGS_VERSION: i64 = 1;
@@ -69,28 +72,22 @@ pub(crate) fn genesis(
 
 /// The body that registers a custom type.
 pub(crate) fn type_registered(custom: &CustomType, previous: u64) -> Vec<u8> {
-    let body = object([
-        ("v", Value::Int(SETTINGS_VERSION)),
-        ("what", Value::from("type")),
-        ("previous", Value::Int(i64::try_from(previous).unwrap_or(i64::MAX))),
-        ("type", custom.to_value()),
-    ]);
+    body(previous, "type", [("type", custom.to_value())])
+}
+
+/// The body of a later settings entry.
+pub(crate) fn body<const N: usize>(previous: u64, what: &str, members: [(&str, Value); N]) -> Vec<u8> {
+    let mut body = Object::default();
+    body.insert("v", Value::Int(SETTINGS_VERSION));
+    body.insert("what", what);
+    body.insert("previous", Value::Int(i64::try_from(previous).unwrap_or(i64::MAX)));
+    for (name, value) in members {
+        body.insert(name, value);
+    }
     body.to_canonical()
 }
 
-/// The body that registers the key which signs documents of one use.
-pub(crate) fn signer_registered(usage: &str, vkey: &str, previous: u64) -> Vec<u8> {
-    let body = object([
-        ("v", Value::Int(SETTINGS_VERSION)),
-        ("what", Value::from("signer")),
-        ("previous", Value::Int(i64::try_from(previous).unwrap_or(i64::MAX))),
-        ("use", Value::from(usage)),
-        ("key", Value::from(vkey)),
-    ]);
-    body.to_canonical()
-}
-
-fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
+pub(crate) fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
     let mut object = Object::default();
     for (name, value) in members {
         object.insert(name.to_owned(), value);
@@ -104,66 +101,99 @@ pub(crate) fn find(
     entry: impl Fn(u64) -> Result<Arc<[u8]>, LedgerError>,
     wanted: impl Fn(&Object) -> bool,
 ) -> Result<Option<u64>, LedgerError> {
-    let mut found = None;
-    walk(newest, entry, |index, settings| {
-        if wanted(settings) {
-            found = Some(index);
-        }
-        Ok(found.is_none())
-    })?;
-    Ok(found)
-}
-
-/// Walks the settings chain back from `newest` and returns the catalogue that it describes.
-pub(crate) fn catalogue_at(
-    newest: u64,
-    entry: impl Fn(u64) -> Result<Arc<[u8]>, LedgerError>,
-) -> Result<(Catalogue, Vec<CustomType>), LedgerError> {
-    let mut customs = Vec::new();
-    walk(newest, entry, |index, settings| {
-        if let Some(custom) = settings.get("type") {
-            let custom =
-                CustomType::from_value(custom).map_err(|_| broken(index, "an unreadable type"))?;
-            customs.push(custom);
-        }
-        Ok(true)
-    })?;
-    let mut catalogue = Catalogue::builtin().map_err(|error| LedgerError::Setup(error.to_string()))?;
-    customs.reverse();
-    for custom in &customs {
-        catalogue =
-            catalogue.with_custom(custom.clone()).map_err(|_| broken(newest, "a type does not fit"))?;
-    }
-    Ok((catalogue, customs))
-}
-
-/// Walks the settings chain back from `newest`, for as long as `take` wants more.
-fn walk(
-    newest: u64,
-    entry: impl Fn(u64) -> Result<Arc<[u8]>, LedgerError>,
-    mut take: impl FnMut(u64, &Object) -> Result<bool, LedgerError>,
-) -> Result<(), LedgerError> {
     let mut next = Some(newest);
     while let Some(index) = next {
-        let bytes = entry(index)?;
-        let decoded = Entry::decode(&bytes).map_err(|source| LedgerError::Entry { index, source })?;
-        let EntryBody::Settings(body) = decoded.body else {
-            return Err(broken(index, "not a settings entry"));
-        };
-        let limits = JsonLimits { bytes_max: SETTINGS_BYTES_MAX, ..JsonLimits::default() };
-        let value = json::parse(&body, &limits).map_err(|_| broken(index, "its body is not JSON"))?;
-        let Some(settings) = value.as_object() else {
-            return Err(broken(index, "its body is not an object"));
-        };
-        if !take(index, settings)? {
-            return Ok(());
+        let link = link(index, &entry(index)?)?;
+        if wanted(&link.body) {
+            return Ok(Some(index));
         }
-        next = settings.get("previous").and_then(Value::as_i64).and_then(|at| u64::try_from(at).ok());
-        if next.is_some_and(|previous| previous >= index) {
-            return Err(broken(index, "it names a later entry as the one before it"));
+        next = before(&link)?;
+    }
+    Ok(None)
+}
+
+/// What the settings chain says.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    pub(crate) catalogue: Catalogue,
+    pub(crate) customs: Vec<CustomType>,
+    /// The newest retention table, with the index of its entry.
+    pub(crate) retention: Option<InForce>,
+    pub(crate) holds: Holds,
+}
+
+/// A body of the chain, with its entry's index and time.
+struct Link {
+    index: u64,
+    time_us: u64,
+    body: Object,
+}
+
+/// Walks the settings chain back from `newest` to the last entry below `size`, and on from there to the
+/// first, and returns what those say.
+pub(crate) fn chain_at(
+    newest: u64,
+    size: u64,
+    entry: impl Fn(u64) -> Result<Arc<[u8]>, LedgerError>,
+) -> Result<Chain, LedgerError> {
+    let mut links = Vec::new();
+    let mut next = Some(newest);
+    while let Some(index) = next {
+        let link = link(index, &entry(index)?)?;
+        next = before(&link)?;
+        if index < size {
+            links.push(link);
         }
     }
-    Ok(())
+    let mut catalogue = Catalogue::builtin().map_err(|error| LedgerError::Setup(error.to_string()))?;
+    let mut customs = Vec::new();
+    let mut retention = None;
+    let mut holds = Holds::default();
+    for Link { index, time_us, body } in links.into_iter().rev() {
+        match body.get("what").and_then(Value::as_str) {
+            Some("type") => {
+                let custom = CustomType::from_value(body.get("type").unwrap_or(&Value::Null));
+                let custom = custom.map_err(|_| broken(index, "an unreadable type"))?;
+                let grown = catalogue.with_custom(custom.clone());
+                catalogue = grown.map_err(|_| broken(index, "a type does not fit"))?;
+                customs.push(custom);
+            }
+            Some("retention") => {
+                let rules = body.get("rules").unwrap_or(&Value::Null);
+                let table = RetentionTable::from_value(rules, &catalogue);
+                let table = table.map_err(|_| broken(index, "an unreadable retention table"))?;
+                retention = Some(InForce { index, at_us: time_us, table });
+            }
+            Some("hold") => {
+                let known = holds.apply(index, time_us, &body);
+                known.ok_or_else(|| broken(index, "an unreadable hold"))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(Chain { catalogue, customs, retention, holds })
+}
+
+/// Index of the entry before one in the chain.
+fn before(link: &Link) -> Result<Option<u64>, LedgerError> {
+    let previous = link.body.get("previous").and_then(Value::as_i64);
+    let previous = previous.and_then(|at| u64::try_from(at).ok());
+    if previous.is_some_and(|previous| previous >= link.index) {
+        return Err(broken(link.index, "it names a later entry as the one before it"));
+    }
+    Ok(previous)
+}
+
+fn link(index: u64, bytes: &[u8]) -> Result<Link, LedgerError> {
+    let decoded = Entry::decode(bytes).map_err(|source| LedgerError::Entry { index, source })?;
+    let EntryBody::Settings(body) = decoded.body else {
+        return Err(broken(index, "not a settings entry"));
+    };
+    let limits = JsonLimits { bytes_max: SETTINGS_BYTES_MAX, ..JsonLimits::default() };
+    match json::parse(&body, &limits).map_err(|_| broken(index, "its body is not JSON"))? {
+        Value::Object(body) => Ok(Link { index, time_us: decoded.time_us, body }),
+        _ => Err(broken(index, "its body is not an object")),
+    }
 }
 
 fn broken(index: u64, what: &str) -> LedgerError {

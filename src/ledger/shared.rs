@@ -29,6 +29,7 @@ use crate::vault::{AsideKey, DataKey, Inboxes, KeyTree};
 
 use super::cache::FileCache;
 use super::commit::{OpenGroup, Outcome};
+use super::duties::Duties;
 use super::error::LedgerError;
 use super::fold::TAIL_BYTES_MAX;
 use super::intake::{Intake, Item, Submission};
@@ -99,7 +100,9 @@ pub(crate) struct Shared {
     pub(crate) catalogue: ArcSwap<Catalogue>,
     /// Registered types in order; locked while one is registered, so that two get different codes.
     pub(crate) customs: Mutex<Vec<CustomType>>,
+    /// Index of the newest settings entry, stored before its entry can be seen.
     pub(crate) settings: AtomicU64,
+    pub(crate) duties: Duties,
     pub(crate) tail: RwLock<Tail>,
     pub(crate) files: FileCache,
     pub(crate) times: TimesCache,
@@ -160,6 +163,23 @@ impl Shared {
     /// Index of the newest settings entry.
     pub(crate) fn newest_settings(&self) -> u64 {
         self.settings.load(Ordering::SeqCst)
+    }
+
+    /// Appends an entry of the ledger's own and returns its index once it is durable. Blocks, so it
+    /// is called from threads that may.
+    pub(crate) fn append_system(&self, body: EntryBody) -> Result<u64, LedgerError> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        let submission = Submission { items: vec![Item::System(body)], with_proof: false, reply };
+        // Few and asked for by an administrator, so none is refused because events wait.
+        if !self.submit(submission, usize::MAX) {
+            return Err(LedgerError::Stopped);
+        }
+        match answer.blocking_recv() {
+            Ok(Ok(Outcome::Committed(committed))) => {
+                committed.first().map(|entry| entry.index).ok_or(LedgerError::Stopped)
+            }
+            _ => Err(LedgerError::Stopped),
+        }
     }
 
     /// The bytes of the entry at `index`, from memory or from its bundle file.

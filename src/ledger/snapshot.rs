@@ -85,6 +85,9 @@ impl StoredEvent {
     }
 }
 
+/// A stored part without its content.
+pub(crate) type StoredOwners = (Role, PartState, Vec<SlotNumber>);
+
 /// The leaf bytes of an entry and what they say.
 pub type DecodedEntry = (Arc<[u8]>, Entry);
 
@@ -111,6 +114,18 @@ impl Snapshot {
     #[must_use]
     pub fn root(&self) -> Hash {
         self.root
+    }
+
+    /// The ledger's name within its server.
+    #[must_use]
+    pub fn ledger_name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// The origin line of its checkpoints.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.shared.origin
     }
 
     /// The ledger's id, which every entry carries.
@@ -281,6 +296,18 @@ impl Snapshot {
             SealedView { state, blob }
         });
         Ok(views.collect())
+    }
+
+    /// The stored parts of the event at `index`, unopened: role, state, vault slots of the owners.
+    pub(crate) fn stored_parts(&self, index: u64) -> Result<Vec<StoredOwners>, LedgerError> {
+        let record = self.shared.tail.read().unwrap_or_else(PoisonError::into_inner).get(index);
+        if let Some(record) = record {
+            let parts = record.parts.iter();
+            let state = |part: &SealedBlob| part.gone.map_or(PartState::Sealed, PartState::from);
+            return Ok(parts.map(|part| (part.role, state(part), part.owners.clone())).collect());
+        }
+        let views = self.views(index, self.shared.files.parts(&self.shared, index)?)?;
+        Ok(views.into_iter().map(|view| (view.blob.role, view.state, view.blob.owners)).collect())
     }
 
     /// An inclusion proof of `index` in a tree of `size` leaves of this view.

@@ -29,6 +29,7 @@ use crate::vault::{AsideKey, Inboxes, KeyTree, PersonSecret, Slot, SlotNumber, W
 
 use super::cache::FileCache;
 use super::commit::{Committer, OpenGroup};
+use super::duties::Duties;
 use super::error::LedgerError;
 use super::fold::{Fold, FoldStart};
 use super::intake::Intake;
@@ -38,6 +39,7 @@ use super::open::{Files, Recovered};
 use super::orders::Orders;
 use super::persons::Directory;
 use super::removal::{self, Keeper, Removed};
+use super::retention::job;
 use super::sequencer::{Sequencer, index_terms};
 use super::shared::{Macs, OnFatal, Shared};
 use super::stats::Stats;
@@ -205,7 +207,13 @@ impl Ledger {
             spawn(format!("{}-commit", shared.name), Box::new(move || committer.run()))?,
             spawn(format!("{}-fold", shared.name), Box::new(move || fold.run()))?,
         ];
-        Ok(Self { shared, threads: Mutex::new(threads) })
+        let keeper = if shared.options.retention_interval_ms > 0 {
+            let job = job::Keeper::new(Arc::clone(&shared), Box::new(Shared::prune));
+            Some(spawn(format!("{}-retention", shared.name), Box::new(move || job.run()))?)
+        } else {
+            None
+        };
+        Ok(Self { shared, threads: Mutex::new(threads), keeper: Mutex::new(keeper) })
     }
 
     /// Entry 0 of a new ledger.
@@ -293,6 +301,7 @@ fn share(
         catalogue: ArcSwap::from_pointee(builtin_catalogue()?),
         customs: Mutex::new(Vec::new()),
         settings: AtomicU64::new(read.settings.unwrap_or(0)),
+        duties: Duties::default(),
         tail: RwLock::new(read.tail),
         files: FileCache::default(),
         times: TimesCache::default(),
@@ -338,9 +347,10 @@ fn catch_up(
         shared.directory.restore_unregistered(SlotNumber(slot))?;
     }
     if let Some(newest) = settings {
-        let (catalogue, customs) = settings::catalogue_at(newest, |index| shared.entry(index))?;
-        shared.catalogue.store(Arc::new(catalogue));
-        *shared.customs.lock().unwrap_or_else(PoisonError::into_inner) = customs;
+        let chain = settings::chain_at(newest, shared.size(), |index| shared.entry(index))?;
+        shared.catalogue.store(Arc::new(chain.catalogue));
+        *shared.customs.lock().unwrap_or_else(PoisonError::into_inner) = chain.customs;
+        shared.duties.restore(chain.retention, chain.holds);
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The whole machine on a storage that loses power, fails and comes back.
 
 mod attachments;
+mod duties;
 mod erasure;
 mod repeats;
 
@@ -9,7 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::event::envelope::{Event, from_value};
 use crate::event::facet::{Facet, Namespace};
 use crate::event::json::{JsonLimits, parse};
@@ -51,6 +52,7 @@ struct Bench {
     index: tempfile::TempDir,
     options: LedgerOptions,
     warnings: Arc<Mutex<Vec<String>>>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Bench {
@@ -68,6 +70,7 @@ impl Bench {
                 ..LedgerOptions::default()
             },
             warnings: Arc::default(),
+            clock: Arc::new(SystemClock::default()),
         };
         Ledger::create(&bench.storage, "main", bench.keys()).unwrap();
         bench
@@ -89,7 +92,7 @@ impl Bench {
             storage: Arc::clone(&self.storage),
             anchor: self.anchor.clone(),
             index_dir: self.index.path().join("index"),
-            clock: Arc::new(SystemClock::default()),
+            clock: Arc::clone(&self.clock),
             on_fatal: Box::new(|_| {}),
             on_warning: Box::new(move |warning| warnings.lock().unwrap().push(warning.to_owned())),
         };

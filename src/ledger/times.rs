@@ -140,6 +140,14 @@ impl TimesCache {
         lock(&self.rows).insert(bundle, times);
     }
 
+    fn forget(&self, bundle: u64) {
+        let at = usize::try_from(bundle).unwrap_or(usize::MAX);
+        if let Some(known) = lock(&self.bounds).get_mut(at) {
+            *known = None;
+        }
+        lock(&self.rows).forget(bundle);
+    }
+
     /// Whether nothing of a bundle is in `span`, as far as its bounds are known.
     fn misses(bounds: &Bounds, bundle: u64, span: Span) -> bool {
         let known = usize::try_from(bundle).ok().and_then(|at| bounds.get(at)).copied().flatten();
@@ -172,6 +180,14 @@ impl Shared {
         };
         self.indexed(self.index.keep_aside(bundle, &sealed))?;
         self.times.keep(bundle, Arc::new(times));
+        Ok(())
+    }
+
+    /// Forgets the times of a bundle, since an open part in it is being pruned: what the part stated must
+    /// not live on beside it. The next start keeps the others aside again.
+    pub(crate) fn forget_times(&self, bundle: u64) -> Result<(), LedgerError> {
+        self.indexed(self.index.forget_aside(bundle))?;
+        self.times.forget(bundle);
         Ok(())
     }
 
@@ -221,6 +237,16 @@ impl Snapshot {
             self.shared.seal_times(bundle, times)?;
         }
         Ok(true)
+    }
+
+    /// When the event at `index` happened: as it states, or when it was recorded where it states nothing
+    /// that can still be read. Nothing is opened where its bundle's times are kept.
+    pub(crate) fn occurred_at(&self, index: u64) -> Result<Option<u64>, LedgerError> {
+        if let Some(times) = self.shared.times_of(index / TILE_WIDTH)? {
+            return Ok(times.at(usize::try_from(index % TILE_WIDTH).unwrap_or(WIDTH)));
+        }
+        let event = self.event(index, Access::Masked)?;
+        Ok(event.map(|event| event.occurred_us(&event.merged())))
     }
 
     /// Whether a search in `span` may pass over the entry at `index`, and how far, upwards or downwards.

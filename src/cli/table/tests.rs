@@ -3,11 +3,15 @@
 use super::*;
 
 /// Commands that print no data of the ledger's, or print it in one form only, and why.
-const WITHOUT_JSON: [(&str, &str); 4] = [
+const WITHOUT_JSON: [(&str, &str); 5] = [
     ("counterfoil serve", "prints one line, its address, and runs"),
     ("counterfoil openapi", "prints a JSON document"),
     ("counterfoil completions", "prints a script"),
     ("counterfoil man", "prints a page"),
+    (
+        "counterfoil report retention-due",
+        "prints the form that `--format` names, JSON where it is absent",
+    ),
 ];
 
 /// Commands whose standard output is no document that one would keep, and why.

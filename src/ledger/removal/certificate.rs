@@ -4,11 +4,9 @@
 //! and its verification ([`crate::prove::certificate`]). Invariants: a certificate is made anew whenever it is
 //! asked for, under the checkpoint of that moment; it names nobody, and no event.
 
-use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
-
 use crate::event::entry::EntryBody;
 use crate::event::facet::{Namespace, Role};
+use crate::event::json::{Object, Value};
 use crate::event::time::rfc3339;
 use crate::log::hash::{Hash, LogIndex};
 use crate::prove::certificate::{
@@ -19,6 +17,7 @@ use crate::prove::receipt::{RemovedMember, RemovedProof, recorded_at};
 use crate::prove::removed::removed_key;
 
 use super::super::error::LedgerError;
+use super::super::intake::Item;
 use super::super::snapshot::{Snapshot, StoredEvent};
 use super::super::{Ledger, settings};
 use super::ErasureId;
@@ -119,23 +118,21 @@ impl Ledger {
         if let Some(index) = shared.certifier_entry.get() {
             return Ok(*index);
         }
-        let _chain = shared.customs.lock().unwrap_or_else(PoisonError::into_inner);
+        let _chain = shared.duties.grow();
         let vkey = shared.certifier.verifier().to_string();
         let newest = shared.newest_settings();
-        let registered = |settings: &crate::event::json::Object| {
-            let is = |name: &str, value: &str| {
-                settings.get(name).and_then(crate::event::json::Value::as_str) == Some(value)
-            };
+        let registered = |settings: &Object| {
+            let is = |name: &str, value: &str| settings.get(name).and_then(Value::as_str) == Some(value);
             is("what", "signer") && is("use", "certificate") && is("key", &vkey)
         };
         let found = settings::find(newest, |index| shared.entry(index), registered)?;
         let index = match found {
             Some(index) => index,
             None => {
-                let body = settings::signer_registered("certificate", &vkey, newest);
-                let index = self.append_system(EntryBody::Settings(body))?;
-                shared.settings.store(index, Ordering::SeqCst);
-                index
+                let usage = Value::from("certificate");
+                let members = [("use", usage), ("key", Value::from(vkey.as_str()))];
+                let body = settings::body(newest, "signer", members);
+                shared.append_own(Item::System(EntryBody::Settings(body)))?
             }
         };
         let _ = shared.certifier_entry.set(index);

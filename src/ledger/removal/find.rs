@@ -65,6 +65,37 @@ impl Shared {
         Ok(found)
     }
 
+    /// Every entry that names a person, ascending by period, then index.
+    pub(super) fn entries_of(
+        &self,
+        snapshot: &Snapshot,
+        slot: SlotNumber,
+        namespace: &str,
+    ) -> Result<Vec<u64>, LedgerError> {
+        let (size, namespace) = (snapshot.size().0, Namespace::from_name(namespace));
+        let (Some(namespace), Some(person)) = (namespace, self.directory.by_slot(slot)?) else {
+            return Ok(Vec::new());
+        };
+        let Some(last) = size.checked_sub(1) else { return Ok(Vec::new()) };
+        let period = |index: u64| -> Result<Period, LedgerError> {
+            Ok(keys::period_of(snapshot.time_us(index)?.unwrap_or(0)))
+        };
+        let (first, last) = (period(0)?, period(last)?);
+        let facet = namespace.facet();
+        let secret = person.facet_secret(facet);
+        let mut entries = Vec::new();
+        for period in first.0..=last.0 {
+            let key = keys::person_facet_key(&secret, self.id, Period(period));
+            let mut cursor = snapshot.postings(facet, &key)?;
+            let mut at = 0;
+            while let Some(index) = self.indexed(cursor.ceil(at))?.filter(|index| *index < size) {
+                entries.push(index);
+                at = index + 1;
+            }
+        }
+        Ok(entries)
+    }
+
     fn bundles_with(
         &self,
         facet: Facet,

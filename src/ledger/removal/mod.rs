@@ -23,6 +23,7 @@ use crate::log::hash::Hash;
 use crate::vault::SlotNumber;
 
 use super::error::LedgerError;
+use super::holds::{By, HoldId};
 use super::intake::Item;
 use super::persons::Person;
 use super::{Ledger, Shared};
@@ -40,6 +41,9 @@ const AGAIN_MS: u64 = 60_000;
 
 /// Bytes of an erasure's reason and of its request's id at most.
 pub const REASON_BYTES_MAX: usize = 1_024;
+
+/// A live person with its slot and its namespace's name.
+type Known = (Arc<Person>, SlotNumber, String);
 
 /// What is asked of an erasure.
 #[derive(Debug, Clone)]
@@ -83,6 +87,14 @@ pub enum EraseError {
         found: usize,
         /// How many may be.
         max: usize,
+    },
+    /// A hold stops it; that it was refused stands in the log.
+    #[error("{} holds stop it; the refusal is entry {refusal} of the log", holds.len())]
+    Held {
+        /// The holds.
+        holds: Vec<HoldId>,
+        /// Index of the entry that says that it was refused.
+        refusal: u64,
     },
     /// A part of the ledger failed.
     #[error(transparent)]
@@ -267,6 +279,16 @@ impl Ledger {
         };
         shared.register_below(last_slot + 1)?;
         self.certifier_entry()?;
+        // Until the entry stands no hold is placed that would have stopped it.
+        let chain = shared.duties.grow();
+        let holds = self.holds_on(&known)?;
+        if !holds.is_empty() {
+            drop(chain);
+            let by = By { number: request.by.key, label: &request.by.label };
+            let refused = shared.record_refusal(request.id.0, &holds, by, &request.reason);
+            let refusal = refused.map_err(|error| LedgerError::Setup(error.to_string()))?;
+            return Err(EraseError::Held { holds, refusal });
+        }
 
         let persons = known.iter().map(|(person, slot, namespace)| ErasedPerson {
             namespace: namespace.clone(),
@@ -296,6 +318,31 @@ impl Ledger {
         let interval_us = shared.options.shred_interval_ms.saturating_mul(1_000);
         shared.keeper.shred_by(shared.clock.monotonic_us().saturating_add(interval_us));
         Ok(Erased { entry, persons: known.len(), unknown })
+    }
+
+    /// The holds that stop the erasure of persons.
+    fn holds_on(&self, known: &[Known]) -> Result<Vec<HoldId>, LedgerError> {
+        let shared = &self.shared;
+        if self.holds_active() == 0 {
+            return Ok(Vec::new());
+        }
+        let snapshot = self.snapshot();
+        let mut holds = BTreeSet::new();
+        for (person, slot, namespace) in known {
+            let entries = shared.entries_of(&snapshot, *slot, namespace)?;
+            holds.extend(shared.holds_on_person(&snapshot, &person.directory_key, &entries)?);
+        }
+        Ok(holds.into_iter().collect())
+    }
+
+    /// Refuses an erasure that a hold stops, and records that it did; nothing is erased.
+    ///
+    /// # Errors
+    /// [`EraseError::Held`] where a hold stops it, and what the ledger reports.
+    pub fn refuse_if_held(&self, request: &EraseRequest) -> Result<(), EraseError> {
+        let (known, _) = self.known(&request.persons)?;
+        let holds = self.holds_on(&known)?;
+        if holds.is_empty() { Ok(()) } else { self.erase(request).map(drop) }
     }
 
     /// Whether one of the persons is known, and not erased.
@@ -333,12 +380,8 @@ impl Ledger {
     }
 
     /// The live persons behind identifiers, each once, and how many identifiers have none.
-    #[allow(clippy::type_complexity, reason = "a person with its slot and namespace, used once")]
-    fn known(
-        &self,
-        persons: &[PersonRef],
-    ) -> Result<(Vec<(Arc<Person>, SlotNumber, String)>, usize), LedgerError> {
-        let mut known: Vec<(Arc<Person>, SlotNumber, String)> = Vec::with_capacity(persons.len());
+    fn known(&self, persons: &[PersonRef]) -> Result<(Vec<Known>, usize), LedgerError> {
+        let mut known: Vec<Known> = Vec::with_capacity(persons.len());
         let mut unknown = 0;
         for person in persons {
             let found = self.shared.directory.find(person)?;

@@ -66,6 +66,10 @@ impl Shared {
             } else {
                 self.rewrite_bundle(bundle, doomed)?;
             }
+            if parts.iter().any(|(index, role)| index / TILE_WIDTH == bundle && *role == Role::OPEN) {
+                let _turn = self.orders.turn();
+                self.forget_times(bundle)?;
+            }
             // The next start goes on with what is left where the ledger closes.
             if pace.rest().is_err() {
                 return Err(LedgerError::Stopped);

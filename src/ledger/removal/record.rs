@@ -5,9 +5,9 @@
 //! of touched bundles only while a shred is under way; of what was destroyed only numbers stay.
 //!
 //! ```text
-//! erasing/<id>     a pending erasure        sealed under the ledger's own key: kind 2, place id[..8]
+//! erasing/<id>     a pending erasure        sealed under the ledger's own key: kind 5, place id[..8]
 //! erasures/<id>    one that is complete     the same
-//! shred.plan       a shred under way        kind 3, place 0
+//! shred.plan       a shred under way        kind 6, place 0
 //! ```
 
 use std::collections::BTreeMap;
@@ -19,8 +19,8 @@ use crate::store::sealed::BundleMask;
 use super::super::Shared;
 use super::super::error::LedgerError;
 
-const KIND_ERASURE: u8 = 2;
-const KIND_PLAN: u8 = 3;
+const KIND_ERASURE: u8 = 5;
+const KIND_PLAN: u8 = 6;
 const PENDING_DIR: &str = "erasing";
 const COMPLETE_DIR: &str = "erasures";
 const PLAN: &str = "shred.plan";

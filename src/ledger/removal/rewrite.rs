@@ -69,15 +69,6 @@ impl Shared {
         Ok((found, decoded.mask))
     }
 
-    /// The states of the parts of a bundle's entries, as they are stored.
-    pub(crate) fn part_states(&self, bundle: u64) -> Result<Vec<Vec<(Role, PartState)>>, LedgerError> {
-        let (_, decoded) = self.newest_sealed(bundle)?;
-        let states = |parts: &Vec<StoredPart>| {
-            parts.iter().map(|part| (Role(part.role()), part.state())).collect()
-        };
-        Ok(decoded.entries.iter().map(states).collect())
-    }
-
     /// Writes every file of a bundle anew, without the parts that go. Not durable before the next round.
     pub(super) fn rewrite_bundle(&self, bundle: u64, doomed: Doomed<'_>) -> Result<(), LedgerError> {
         for relative in self.sealed_files(bundle)? {
@@ -159,7 +150,9 @@ impl Shared {
             }
             let Record { entry, leaf, time_us, occurred_us, .. } = &*record;
             let (entry, leaf) = (entry.clone(), *leaf);
-            let (time_us, occurred_us) = (*time_us, *occurred_us);
+            // When it happened is what the open part says, and goes with it.
+            let is_stated = parts.iter().all(|part| part.role != Role::OPEN || part.gone.is_none());
+            let (time_us, occurred_us) = (*time_us, occurred_us.filter(|_| is_stated));
             tail.replace(index, Arc::new(Record { entry, leaf, time_us, occurred_us, parts }));
         }
     }
