@@ -38,6 +38,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod times;
+mod witnessed;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,6 +58,7 @@ pub(crate) use start::anchor_file;
 pub use start::{OnWarning, Surroundings};
 pub(crate) use times::Passing;
 pub use times::Span;
+pub use witnessed::{NotExtended, Witnessed};
 
 use crate::event::catalogue::Catalogue;
 use crate::event::custom::{CustomError, CustomType};

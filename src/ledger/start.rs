@@ -39,6 +39,7 @@ use super::shared::{Macs, OnFatal, Shared};
 use super::stats::Stats;
 use super::tail::Tail;
 use super::times::TimesCache;
+use super::witnessed::{self, Witnessed};
 use super::{JOURNAL_DIR, Ledger, LedgerOptions, settings};
 
 /// Entries whose index rows are added in one call when the index is caught up.
@@ -54,6 +55,8 @@ pub struct Surroundings {
     /// A second place that keeps the newest published checkpoint, on another disk than the ledger's:
     /// what a restored old copy is held against. None where there is no such place.
     pub anchor: Option<Arc<dyn Storage>>,
+    /// Checkpoints that others kept, which the log must extend; those of other origins are passed over.
+    pub witnessed: Vec<Witnessed>,
     /// Where the index, which is disposable, is kept.
     pub index_dir: PathBuf,
     /// Time.
@@ -112,7 +115,7 @@ impl Ledger {
         name: &str,
         keys: LedgerKeys,
         options: LedgerOptions,
-        around: Surroundings,
+        mut around: Surroundings,
     ) -> Result<Self, LedgerError> {
         let storage = Arc::clone(&around.storage);
         if !storage.exists(&format!("{}/checkpoint", prefix_of(name)))?
@@ -145,7 +148,9 @@ impl Ledger {
         let index = open_index(&around, recovered.tail.size())?;
         let Recovered { tail, upper, folded, persons, registered_through, settings } = recovered;
         let read_back = ReadBack { id, signer, secrets, tree, inbox, prefix, index, tail, settings };
+        let kept = std::mem::take(&mut around.witnessed);
         let (shared, on_warning) = share(name, options, around, read_back)?;
+        witnessed::check(&shared, &kept)?;
         if let Some(checkpoint) = anchored {
             check_published(&shared, &checkpoint, &format!("the anchor's {}", anchor_file(name)))?;
         }

@@ -6,6 +6,7 @@
 //! whatever the input, a verifier ends and reports; skipped is never success.
 
 pub mod entry_view;
+pub mod kept;
 mod members;
 pub mod proofs;
 pub mod receipt;
