@@ -11,6 +11,7 @@ mod output;
 
 mod append;
 mod audit;
+mod backup;
 mod client;
 mod config;
 mod doctor;
@@ -22,6 +23,7 @@ mod mistakes;
 mod prove;
 mod query;
 mod remote;
+mod restore;
 mod serve;
 mod shell;
 mod table;
@@ -76,6 +78,10 @@ enum Command {
     Tail(Box<tail::TailArgs>),
     /// Let a server audit itself, and see what it found.
     Audit(audit::AuditArgs),
+    /// Copy a data directory, while a server runs on it or not.
+    Backup(backup::BackupArgs),
+    /// Restore a backup into an empty directory.
+    Restore(restore::RestoreArgs),
     /// Get a receipt or a consistency proof for somebody else to verify.
     Prove(prove::ProveArgs),
     /// Verify a server, a data directory, a tile mirror, a receipt or a proof file.
@@ -158,6 +164,8 @@ pub fn run() -> u8 {
         Command::Keys(args) => keys::run(&args),
         Command::Tail(args) => tail::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Backup(args) => backup::run(&args),
+        Command::Restore(args) => restore::run(&args),
         Command::Prove(args) => prove::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Config(args) => config::run(&args),

@@ -46,6 +46,8 @@ pub struct StoredRoot {
     pub number: u64,
     /// The key.
     pub key: RootKey,
+    /// Where it was read.
+    pub path: PathBuf,
 }
 
 impl Debug for StoredRoot {
@@ -74,7 +76,7 @@ impl StoredRoot {
         let number = path.file_name().and_then(|name| number_in(name.to_str()?)).ok_or_else(damaged)?;
         let bytes = secret_file::read(path)?.ok_or_else(damaged)?;
         let key = parse(&bytes, number).ok_or_else(damaged)?;
-        Ok(Self { number, key })
+        Ok(Self { number, key, path: path.to_owned() })
     }
 
     /// Every root key at `path`: that of the file, or those in the directory and in the directories in
@@ -112,8 +114,7 @@ impl StoredRoot {
     /// Name of the key's file.
     #[must_use]
     pub fn file_name(&self) -> String {
-        let path = FileCustody::new("").path(self.number);
-        path.display().to_string()
+        FileCustody::new("").path(self.number).display().to_string()
     }
 }
 
@@ -189,7 +190,7 @@ mod tests {
     fn keys_are_found_by_file_and_by_directory_and_refused_where_others_can_read_them() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
-        let stored = StoredRoot { number: 7, key: RootKey::from_bytes([7; 32]) };
+        let stored = StoredRoot { number: 7, key: RootKey::from_bytes([7; 32]), path: PathBuf::new() };
         let keys = dir.path().join("main.vault-root");
         stored.put_into(&keys).unwrap();
         let file = keys.join(stored.file_name());
