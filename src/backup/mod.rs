@@ -22,6 +22,8 @@ mod ledger;
 mod make;
 mod manifest;
 mod restore;
+#[cfg(test)]
+mod tests;
 mod vault;
 
 use std::path::PathBuf;
