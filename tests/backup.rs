@@ -15,6 +15,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +26,9 @@ use serde_json::Value;
 
 /// Events of a request under load.
 const BATCH: usize = 20;
+
+/// Requests whose events have attachments of 240 kB: 77 MB, which is more than two segments.
+const ATTACHED_ROUNDS: usize = 16;
 
 const ORIGIN: &str = "ledger.example/backup";
 
@@ -93,8 +97,10 @@ fn appender(
             let person = |each: usize| format!("s-{number}-{}-{each}", round % 50);
             let mut events: Vec<Value> =
                 (0..BATCH).map(|each| access(&id(each), &person(each), "a-1")).collect();
-            if number == 0 {
-                events.iter_mut().for_each(|event| event["data_base64"] = attachment.clone().into());
+            if number == 0 && round < ATTACHED_ROUNDS {
+                for event in &mut events {
+                    event["data_base64"] = attachment.clone().into();
+                }
             }
             client.append_batch(&events).expect_status(201);
             acknowledged.lock().unwrap().extend((0..BATCH).map(id));
@@ -143,7 +149,9 @@ fn a_backup_made_while_a_server_appends_has_what_was_acknowledged_and_opens() {
         rounds.push(before);
     }
     ends.store(true, Ordering::SeqCst);
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     assert!(server.terminate().success());
     for (round, before) in rounds.iter().enumerate() {
         let name = format!("b{round}");
@@ -226,8 +234,12 @@ fn from_hex(digits: &str) -> Vec<u8> {
 
 /// Whether `bytes` hold `secret`, as it is or in hexadecimal.
 fn holds(bytes: &[u8], secret: &[u8]) -> bool {
-    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-    [secret, hex.as_bytes()].iter().any(|form| bytes.windows(form.len()).any(|window| window == *form))
+    let digits = b"0123456789abcdef";
+    let hex: Vec<u8> = secret
+        .iter()
+        .flat_map(|byte| [digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]])
+        .collect();
+    [secret, &hex].iter().any(|form| bytes.windows(form.len()).any(|window| window == *form))
 }
 
 #[test]
@@ -334,7 +346,15 @@ fn a_ledger_alone_is_backed_up_and_the_settings_list_no_other() {
     assert!(named(&whole, "clinic") && named(&whole, "main"));
     let (from, to, keys) = (data.path(), data.beside("one"), data.beside("one-keys"));
     let output = run(&[
-        "backup", "--data", text(&from), "--to", text(&to), "--keys-to", text(&keys), "--ledger", "main",
+        "backup",
+        "--data",
+        text(&from),
+        "--to",
+        text(&to),
+        "--keys-to",
+        text(&keys),
+        "--ledger",
+        "main",
         "--json",
     ]);
     assert!(output.status.success(), "{}", said(&output));
@@ -370,7 +390,6 @@ fn a_root_key_that_is_not_there_is_named() {
     fs::create_dir_all(&later).unwrap();
     let bytes = rotated(&other);
     fs::write(later.join("root-2.key"), bytes).unwrap();
-    use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(later.join("root-2.key"), fs::Permissions::from_mode(0o600)).unwrap();
     let destroyed = with(&data.beside("later"));
     let words = said(&destroyed);
@@ -433,8 +452,9 @@ fn a_restored_older_copy_is_caught_by_what_anybody_kept() {
     let batch = keep("batch.json", &batch.body);
     let brief = client.append_batch(&[policy("b-3"), policy("b-4")]).expect_status(201);
     let brief = keep("brief.json", &brief.body);
-    wait_until("the newer checkpoint", || client.get(&format!("{MAIN}/checkpoint")).body
-        != fs::read(&old_note).unwrap());
+    wait_until("the newer checkpoint", || {
+        client.get(&format!("{MAIN}/checkpoint")).body != fs::read(&old_note).unwrap()
+    });
     let new_note = keep("new.checkpoint", &client.get(&format!("{MAIN}/checkpoint")).body);
     assert!(server.terminate().success());
 
@@ -463,17 +483,21 @@ fn a_restored_older_copy_is_caught_by_what_anybody_kept() {
     starts(&copy, &[&old_receipt, &old_note]);
     starts(&data, &[&old_receipt, &old_note, &new_receipt, &batch, &new_note]);
     assert!(serve_refused(&data, &brief).contains("brief"));
-    // The copy has signed a history of its own by now: long enough, but another.
+    a_fork_and_a_foreign_checkpoint_are_refused(&copy, &new_receipt);
+}
+
+fn a_fork_and_a_foreign_checkpoint_are_refused(copy: &DataDir, newer: &Path) {
+    // The copy goes on with a history of its own: long enough, but another.
     let server = copy.serve();
     for number in 0..10 {
         server.client().append(&policy(&format!("other-{number}"))).expect_status(201);
     }
     assert!(server.terminate().success());
-    let forked = serve_refused(&copy, &new_receipt);
+    let forked = serve_refused(copy, newer);
     assert!(forked.contains("a fork"), "{forked}");
-    let (other, _) = (DataDir::new(), ());
+    let other = DataDir::new();
     other.init("ledger.example/other");
-    let foreign = serve_refused(&other, &new_receipt);
+    let foreign = serve_refused(&other, newer);
     assert!(foreign.contains(ORIGIN) && foreign.contains("ledger.example/other"), "{foreign}");
 }
 
@@ -487,7 +511,8 @@ fn verify(data: &DataDir, more: &[&str]) -> Output {
 /// What a server says that must refuse to start.
 fn serve_refused(data: &DataDir, witnessed: &Path) -> String {
     let path = data.path();
-    let args = ["serve", "--data", text(&path), "--listen", "127.0.0.1:0", "--witnessed", text(witnessed)];
+    let args =
+        ["serve", "--data", text(&path), "--listen", "127.0.0.1:0", "--witnessed", text(witnessed)];
     let output = run(&args);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(output.stdout.is_empty(), "it listened");

@@ -49,13 +49,12 @@ const EDGES: &[(&str, &[&str])] = &[
 const BELOW_LEDGER_USERS: [&str; 10] =
     ["log", "event", "prove", "store", "vault", "index", "ledger", "clock", "limits", "config"];
 
-const BELOW_BACKUP: [&str; 11] = [
-    "log", "event", "prove", "store", "vault", "index", "ledger", "audit", "clock", "limits", "config",
-];
+const BELOW_BACKUP: [&str; 11] =
+    ["log", "event", "prove", "store", "vault", "index", "ledger", "audit", "clock", "limits", "config"];
 
 const BELOW_CLI: [&str; 18] = [
-    "log", "event", "prove", "store", "vault", "index", "ledger", "history", "audit", "backup", "promises",
-    "witness", "console", "http", "client", "clock", "limits", "config",
+    "log", "event", "prove", "store", "vault", "index", "ledger", "history", "audit", "backup",
+    "promises", "witness", "console", "http", "client", "clock", "limits", "config",
 ];
 
 const BELOW_FACES: [&str; 16] = [

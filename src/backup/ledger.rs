@@ -36,9 +36,20 @@ const FULL: u16 = 256;
 
 /// What lies in a ledger's directory and is copied in a way of its own, or not at all: secrets, what
 /// follows from the rest. The index is told by how its directories' names begin.
-const APART: [&str; 8] =
-    ["checkpoint", "tile", "sealed", "journal", "verifier.key", "reader.key", "fold.state", "audit.json"];
+const APART: [&str; 8] = [
+    "checkpoint",
+    "tile",
+    "sealed",
+    "journal",
+    "verifier.key",
+    "reader.key",
+    "fold.state",
+    "audit.json",
+];
 const INDEX_NAMES_BEGIN: &str = "index";
+
+/// How the names of the journal's segments end.
+const SEGMENT_NAMES_END: &str = ".cfj";
 
 /// Deepest directory of small files.
 const DEPTH_MAX: usize = 4;
@@ -96,7 +107,7 @@ impl Source<'_> {
     /// The files beside the log.
     fn small(&self, storage: &dyn Storage) -> Result<Vec<String>, BackupError> {
         let mut found = Vec::new();
-        for name in storage.list(&self.path("").trim_end_matches('/').to_owned())? {
+        for name in storage.list(self.path("").trim_end_matches('/'))? {
             if !APART.contains(&name.as_str()) && !name.starts_with(INDEX_NAMES_BEGIN) {
                 walk(storage, &self.path(&name), 0, &mut found)?;
             }
@@ -137,7 +148,9 @@ impl Source<'_> {
         Ok(match root_at(&DirectoryLog::new(&copied), ledger, size, None) {
             Ok(reach) if reach.from > size.0 || reach.to < size.0 => {
                 let (from, to) = (reach.from, reach.to);
-                Pass::Moved(format!("the journal has entries {from} to {to}, the checkpoint is of {size}"))
+                Pass::Moved(format!(
+                    "the journal has entries {from} to {to}, the checkpoint is of {size}"
+                ))
             }
             Ok(reach) => Pass::Whole(Box::new(Taken { published, reach, root })),
             Err(what) => Pass::Moved(what),
@@ -152,7 +165,7 @@ impl Source<'_> {
     ) -> Result<Result<Checkpoint, String>, BackupError> {
         let dir = self.path("journal");
         let mut segments = Vec::new();
-        for name in source.list(&dir)? {
+        for name in source.list(&dir)?.iter().filter(|name| name.ends_with(SEGMENT_NAMES_END)) {
             let path = format!("{dir}/{name}");
             match files.copier.source(&path)? {
                 Some(open) => segments.push((path, open)),

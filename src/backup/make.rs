@@ -178,15 +178,19 @@ fn described(source: &Source<'_>, taken: &Taken) -> LedgerBackup {
 /// Refuses directories inside one another: a backup in the data directory would be part of the next one,
 /// and keys in a backup would open it.
 fn keep_apart(request: &Request<'_>) -> Result<(), BackupError> {
-    let refuse = |inner: &Path, outer: &Path| match absolute(inner).starts_with(absolute(outer)) {
-        true => Err(BackupError::Within { inner: inner.to_owned(), outer: outer.to_owned() }),
-        false => Ok(()),
-    };
-    refuse(request.to, request.data)?;
+    refuse_within(request.to, request.data)?;
     if let Some(keys_to) = request.keys_to {
-        refuse(keys_to, request.to)?;
-        refuse(keys_to, request.data)?;
-        refuse(request.to, keys_to)?;
+        refuse_within(keys_to, request.to)?;
+        refuse_within(keys_to, request.data)?;
+        refuse_within(request.to, keys_to)?;
+    }
+    Ok(())
+}
+
+/// Refuses a directory that is in another one.
+pub(super) fn refuse_within(inner: &Path, outer: &Path) -> Result<(), BackupError> {
+    if absolute(inner).starts_with(absolute(outer)) {
+        return Err(BackupError::Within { inner: inner.to_owned(), outer: outer.to_owned() });
     }
     Ok(())
 }

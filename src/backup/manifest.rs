@@ -104,7 +104,8 @@ impl Manifest {
             Some(_) => {}
         }
         let bytes = storage.read(MANIFEST_FILE)?.unwrap_or_default();
-        let value: Value = serde_json::from_slice(&bytes).map_err(|error| damaged(&error.to_string()))?;
+        let value: Value =
+            serde_json::from_slice(&bytes).map_err(|error| damaged(&error.to_string()))?;
         if value.get("what") != Some(&json!(WHAT)) || value.get("v") != Some(&json!(VERSION)) {
             return Err(damaged("it is no manifest of this version"));
         }

@@ -19,6 +19,7 @@ use crate::store::{Copier, DiskStorage, Operation, Storage, StoreError, check_pa
 use crate::vault::{KeyRing, StoredRoot, signer};
 
 use super::files::list_line;
+use super::make::refuse_within;
 use super::manifest::{LIST_FILE, LedgerBackup, Manifest};
 use super::{BackupError, keys, vault};
 
@@ -57,6 +58,7 @@ pub fn restore(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Restored, BackupError> {
     let manifest = Manifest::read(request.from)?;
+    refuse_within(request.data, request.from)?;
     let roots = match request.root_keys {
         [] => Vec::new(),
         given => roots_for(&manifest, given)?,
@@ -189,7 +191,9 @@ fn extends(request: &RestoreRequest<'_>, manifest: &Manifest) -> Result<(), Back
     match request.witnessed.iter().find(|each| !is_here(each)) {
         Some(foreign) => {
             let (file, origin) = (&foreign.file, &foreign.origin);
-            Err(BackupError::Config(format!("{file}: a checkpoint of {origin}, which is not in the backup")))
+            Err(BackupError::Config(format!(
+                "{file}: a checkpoint of {origin}, which is not in the backup"
+            )))
         }
         None => Ok(()),
     }
@@ -208,10 +212,7 @@ fn keys_fit(data: &Path, ledger: &LedgerBackup) -> Result<(), BackupError> {
 }
 
 /// The root key that each ledger needs, among those given.
-fn roots_for(
-    manifest: &Manifest,
-    given: &[PathBuf],
-) -> Result<Vec<(String, StoredRoot)>, BackupError> {
+fn roots_for(manifest: &Manifest, given: &[PathBuf]) -> Result<Vec<(String, StoredRoot)>, BackupError> {
     let mut found = Vec::new();
     for path in given {
         found.extend(StoredRoot::all_at(path)?);

@@ -17,13 +17,11 @@ use super::{EXIT_GOOD, Failure};
 
 /// Copy a data directory, while a server runs on it or not.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  counterfoil backup --data ./ledger --to /backup/2026-11-30\n  \
+#[command(after_help = "Examples:\n  counterfoil backup --data ./ledger --to /backup/2026-11-30\n  \
     counterfoil backup --data ./ledger --to ./copy --keys-to /elsewhere/keys-2026-11-30\n\n\
     The copy holds every event that was acknowledged before the command began. It is verified before \
     it counts, and backup.json, written last, says so: a directory without it is no backup. It holds no \
-    key. The vault's root key is never copied: keep it yourself, and only the newest."
-)]
+    key. The vault's root key is never copied: keep it yourself, and only the newest.")]
 pub(crate) struct BackupArgs {
     /// The data directory; a server may be running on it.
     #[arg(long, env = "COUNTERFOIL_DATA", value_name = "DIR")]
@@ -79,7 +77,9 @@ fn summary(args: &BackupArgs, made: &Made) -> String {
         lines.push(format!("  needs {} (id {}), which no backup holds", key.file, key.id));
     }
     lines.push(match &args.keys_to {
-        Some(to) => format!("Key files, for their owner alone: {} in {}", made.keys.join(", "), to.display()),
+        Some(to) => {
+            format!("Key files, for their owner alone: {} in {}", made.keys.join(", "), to.display())
+        }
         None => "No key files were copied; --keys-to DIR keeps them, in a place apart.".to_owned(),
     });
     lines.join("\n")

@@ -250,8 +250,7 @@ impl Copier {
         let failure = |error: io::Error| StoreError::from_io(Operation::Remove, &shown, &error);
         for entry in fs::read_dir(&self.to).map_err(failure)? {
             let path = entry.map_err(failure)?.path();
-            let removed =
-                if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             removed.map_err(failure)?;
         }
         Ok(())
@@ -293,15 +292,15 @@ mod tests {
         let long: Vec<u8> = (0..700_000_u32).map(|each| each.to_be_bytes()[3]).collect();
         source.write("a/b/long", &long).unwrap();
         let mut copier = Copier::open(&from, &to).unwrap();
-        let copied = copier.copy("a/b/long").unwrap().unwrap();
-        assert_eq!(copied.sha256, crate::log::hash::sha256(&long));
-        assert_eq!(copied.bytes, 700_000);
+        let taken = copier.copy("a/b/long").unwrap().unwrap();
+        assert_eq!(taken.sha256, crate::log::hash::sha256(&long));
+        assert_eq!(taken.bytes, 700_000);
         assert_eq!(fs::read(to.join("a/b/long")).unwrap(), long);
         assert_eq!(fs::metadata(to.join("a/b/long")).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o700);
-        assert_eq!(copier.stamp("a/b/long").unwrap(), copied.stamp);
+        assert_eq!(copier.stamp("a/b/long").unwrap(), taken.stamp);
         source.write("a/b/long", &long).unwrap();
-        assert_ne!(copier.stamp("a/b/long").unwrap(), copied.stamp, "the same bytes, another file");
+        assert_ne!(copier.stamp("a/b/long").unwrap(), taken.stamp, "the same bytes, another file");
         assert_eq!(copier.copy("a/b").unwrap(), None);
         assert_eq!(copier.copy("a/none").unwrap(), None);
         assert!(copier.copy("../from/a/b/long").is_err());

@@ -63,8 +63,15 @@ impl StoredRoot {
     /// Where the key is there and cannot be read.
     pub fn newest_in(dir: &Path) -> Result<Option<Self>, CustodyError> {
         let custody = FileCustody::new(dir);
-        let Some(number) = custody.numbers()?.last().copied() else { return Ok(None) };
-        Self::read(&custody.path(number)).map(Some)
+        let newest = || Ok::<_, CustodyError>(custody.numbers()?.last().copied());
+        let Some(mut number) = newest()? else { return Ok(None) };
+        loop {
+            match (Self::read(&custody.path(number)), newest()?) {
+                // Rotations by a running server have replaced it between the two.
+                (Err(_), Some(newer)) if newer > number => number = newer,
+                (read, _) => return read.map(Some),
+            }
+        }
     }
 
     /// The key in the file `path`, which must be named as a custodian names it.
