@@ -75,7 +75,7 @@ fn a_vault_that_fills_meanwhile_is_copied_with_all_that_was_there_before() {
     std::thread::scope(|scope| {
         let filling = scope.spawn(|| {
             // New leaves, and new nodes above them, all over the tree.
-            for number in 1_u64.. {
+            for number in 1_u64..20_000 {
                 if ends.load(Ordering::SeqCst) {
                     return;
                 }
@@ -84,6 +84,7 @@ fn a_vault_that_fills_meanwhile_is_copied_with_all_that_was_there_before() {
                 put.store(number, Ordering::SeqCst);
             }
         });
+        let _ends = EndsOnDrop(&ends);
         for round in 0..12 {
             while put.load(Ordering::SeqCst) < round + 1 && !filling.is_finished() {
                 std::thread::yield_now();
@@ -103,8 +104,16 @@ fn a_vault_that_fills_meanwhile_is_copied_with_all_that_was_there_before() {
                 copy.get(SlotNumber((1 << 28) + number * 70)).unwrap();
             }
         }
-        ends.store(true, Ordering::SeqCst);
     });
+}
+
+/// Ends the thread beside a test also where the test fails.
+struct EndsOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndsOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 #[test]

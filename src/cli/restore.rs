@@ -17,9 +17,9 @@ use super::{EXIT_GOOD, Failure, backup, serve};
 /// Restore a backup into an empty directory.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  counterfoil restore --from /backup/2026-11-30 --data ./restored \\\n    \
-    --keys /elsewhere/keys-2026-11-30 --root-key /safe/main.vault-root --witnessed receipt.json\n  \
-    counterfoil restore --from /backup/2026-11-30 --data ./restored\n\n\
+    after_help = "Examples:\n  counterfoil restore --from ./copy --data ./restored --keys ./copy-keys \
+    --root-key /safe/main.vault-root\n  \
+    counterfoil restore --from ./copy --data ./restored --witnessed receipt.json\n\n\
     Every file is checked against the manifest; where one differs nothing is left in the directory. Without \
     --keys and --root-key the restored log can be verified, but not served."
 )]

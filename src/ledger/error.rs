@@ -82,9 +82,9 @@ pub enum LedgerError {
     },
     /// The log does not extend a checkpoint that somebody kept of it.
     #[error(
-        "{file} holds a checkpoint that ledger {ledger} signed for {witnessed} entries; the log here has {size}: \
-         {what}. Nothing was signed. Find the newer copy; a log that does not extend what was signed must \
-         never go on under its origin (docs/operating.md, \"Restoring\")"
+        "{file} holds a checkpoint that ledger {ledger} signed for {witnessed} entries; the log here has \
+         {size}: {what}. Nothing was signed. Find the newer copy; a log that does not extend what was \
+         signed must never go on under its origin (docs/operating.md, \"Restoring\")"
     )]
     NotExtended {
         /// The ledger's name.
