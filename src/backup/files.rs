@@ -2,8 +2,8 @@
 //!
 //! In scope: copying a file once unless it was replaced since, dropping what a later pass did not want, the
 //! list of hashes. Out of scope: which files are wanted. Invariant: after [`Files::sweep`] the copy holds
-//! exactly what the last pass took. About 250 bytes of memory are kept for each file, and its line of the list at
-//! the end: some 500 MB for the 1.2 million files of 100 million entries.
+//! exactly what the last pass took. About 250 bytes of memory are kept for each file, and its line of the
+//! list at the end: some 500 MB for the 1.2 million files of 100 million entries.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
