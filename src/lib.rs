@@ -1,6 +1,7 @@
 //! Counterfoil: an append-only, hash-chained audit ledger whose receipts anyone can check.
 
 pub mod audit;
+pub mod backup;
 pub mod client;
 pub mod clock;
 pub mod config;

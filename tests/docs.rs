@@ -32,7 +32,7 @@ const NOT_RUN: [&str; 7] = [
     "it builds the program, which the test has built already",
     "it installs programs of others over the network; tests/interop.rs runs them against a live ledger",
     "it builds a program in Go; tests/interop.rs runs it against a live ledger",
-    "it needs root, systemd and a second disk",
+    "it goes on from what the operator has",
     "it shows one way of three to give a setting; src/cli/table reads the line",
 ];
 

@@ -34,6 +34,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ledger", &["log", "event", "prove", "store", "vault", "index", "clock", "limits", "config"]),
     ("history", &BELOW_LEDGER_USERS),
     ("audit", &BELOW_LEDGER_USERS),
+    ("backup", &BELOW_BACKUP),
     ("promises", &BELOW_LEDGER_USERS),
     ("witness", &BELOW_LEDGER_USERS),
     ("console", &[]),
@@ -48,9 +49,12 @@ const EDGES: &[(&str, &[&str])] = &[
 const BELOW_LEDGER_USERS: [&str; 10] =
     ["log", "event", "prove", "store", "vault", "index", "ledger", "clock", "limits", "config"];
 
-const BELOW_CLI: [&str; 17] = [
-    "log", "event", "prove", "store", "vault", "index", "ledger", "history", "audit", "promises",
-    "witness", "console", "http", "client", "clock", "limits", "config",
+const BELOW_BACKUP: [&str; 11] =
+    ["log", "event", "prove", "store", "vault", "index", "ledger", "audit", "clock", "limits", "config"];
+
+const BELOW_CLI: [&str; 18] = [
+    "log", "event", "prove", "store", "vault", "index", "ledger", "history", "audit", "backup",
+    "promises", "witness", "console", "http", "client", "clock", "limits", "config",
 ];
 
 const BELOW_FACES: [&str; 16] = [

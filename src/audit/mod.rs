@@ -14,7 +14,8 @@
 //! Invariants: nothing is written; the checkpoint is read first, so that a server may go on
 //! appending meanwhile; every file below `tile`, `sealed` and `journal` is read.
 
-pub(super) mod files;
+pub(crate) mod ahead;
+pub(crate) mod files;
 mod journal;
 mod mapping;
 pub mod own;
@@ -36,12 +37,12 @@ use crate::log::note::VerifierKey;
 use crate::prove::verdict::{Finding, Report, Target, Verdict};
 use crate::prove::verify_log::{LogOptions, Progress, verify_log};
 use crate::store::{DiskStorage, Storage, StoreError};
-use crate::vault::KeyRingError;
+use crate::vault::{KeyRingError, RootKey};
 
 use files::{DirectoryLog, read_bounded};
 use parts::SealedParts;
 pub use reader::Reader;
-use vault::{Vault, VaultState};
+use vault::{RootAt, Vault, VaultState};
 
 /// Longest checkpoint that is read, in bytes: a body of three lines and a hundred signatures.
 pub const CHECKPOINT_BYTES_MAX: u64 = 64 << 10;
@@ -84,13 +85,20 @@ pub struct Place {
     /// The data directory around it and the ledger's name in that.
     within: Option<(PathBuf, String)>,
     is_ledger: bool,
+    /// The vault's root key, where it is not in the data directory.
+    root: Option<RootKey>,
 }
 
 impl Place {
     /// The directory of ledger `name` in the data directory `data`.
     fn of_ledger(data: &Path, name: &str) -> Self {
         let dir = data.join("ledgers").join(name);
-        Self { dir, within: Some((data.to_owned(), name.to_owned())), is_ledger: true }
+        Self { dir, within: Some((data.to_owned(), name.to_owned())), is_ledger: true, root: None }
+    }
+
+    /// The directory of ledger `name` in a copy of a data directory, which has no root key of its own.
+    pub(crate) fn of_copy(data: &Path, name: &str, root: Option<RootKey>) -> Self {
+        Self { root, ..Self::of_ledger(data, name) }
     }
 }
 
@@ -117,14 +125,14 @@ pub fn recognise(path: &Path, key: &VerifierKey) -> Result<Recognised, AuditErro
         };
         let dir = path.join("ledgers").join(name);
         let within = Some((path.to_owned(), name.clone()));
-        return Ok(Recognised::Place(Place { dir, within, is_ledger: true }));
+        return Ok(Recognised::Place(Place { dir, within, is_ledger: true, root: None }));
     }
     let is_ledger = LEDGER_FILES.iter().any(|name| path.join(name).exists());
     if !is_ledger && !path.join("checkpoint").exists() {
         return Err(AuditError::NoLog { path: path.display().to_string() });
     }
     let within = if is_ledger { data_directory_of(path) } else { None };
-    Ok(Recognised::Place(Place { dir: path.to_owned(), within, is_ledger }))
+    Ok(Recognised::Place(Place { dir: path.to_owned(), within, is_ledger, root: None }))
 }
 
 /// The report on a data directory whose ledgers all have keys of other names.
@@ -189,11 +197,20 @@ pub fn verify(
     let reads_parts = place.is_ledger && !given.log_only;
     let parts = reads_parts.then(|| SealedParts::new(&storage, size, vault.vault.as_ref()));
     let entries = place.is_ledger || size == 0 || !storage.list("tile/entries")?.is_empty();
-    let options = LogOptions { since: given.since, entries, foreign: !place.is_ledger };
+    let since = given.since.and_then(|note| checkpoint::open(note, given.key).ok());
+    let journalled = match (&opened, &since) {
+        (Some(published), Some(since)) if place.is_ledger => {
+            ahead::is_journalled(&log, ledger, published, since)
+        }
+        _ => None,
+    };
+    let since = given.since.filter(|_| journalled.is_none());
+    let options = LogOptions { since, entries, foreign: !place.is_ledger };
     let mut report = verify_log(&note, given.key, &log, parts.as_ref(), &options, progress);
     if opened.is_none() {
         return Ok(report);
     }
+    ahead::conclude(journalled, &mut report);
     if given.log_only {
         for left_out in ["journal", "leftovers"] {
             report.note(left_out, Verdict::NotProvable, "left out, since only the log was asked for");
@@ -217,8 +234,11 @@ pub fn verify(
 fn open_vault(place: &Place, log: &DiskStorage, ledger: LedgerId) -> Result<VaultState, AuditError> {
     let Some((data, name)) = &place.within else { return Ok(VaultState::none()) };
     let storage: Arc<dyn Storage> = Arc::new(DiskStorage::open_read_only(data)?);
-    let root_dir = KeyFiles::of(data, name).root;
-    let opened = Vault::open(storage, &format!("vault/{name}"), root_dir, ledger);
+    let root = match &place.root {
+        Some(root) => RootAt::Held(root.clone()),
+        None => RootAt::Dir(KeyFiles::of(data, name).root),
+    };
+    let opened = Vault::open(storage, &format!("vault/{name}"), root, ledger);
     let mut state = VaultState::of(opened);
     if let Some(vault) = &mut state.vault {
         let (persons, is_whole) = journal::persons(log, ledger, vault.inboxes());

@@ -19,7 +19,8 @@ use crate::prove::verify_log::Opened;
 use crate::store::Storage;
 use crate::store::sealed::BundleMask;
 use crate::vault::{
-    DataKey, FileCustody, Inboxes, KeyReader, OwnerMask, PersonSecret, Slot, SlotNumber, VaultError,
+    DataKey, FileCustody, Inboxes, KeyReader, LentRoot, OwnerMask, PersonSecret, RootCustody, RootKey,
+    Slot, SlotNumber, VaultError,
 };
 
 /// Owners' keys kept ready: about 500 bytes each, 16 MB.
@@ -32,11 +33,28 @@ enum Owner {
     Unknown,
 }
 
+/// Where the vault's root key is.
+pub(super) enum RootAt {
+    /// In a directory of key files.
+    Dir(PathBuf),
+    /// In memory.
+    Held(RootKey),
+}
+
+impl RootAt {
+    fn custody(&self) -> Box<dyn RootCustody> {
+        match self {
+            Self::Dir(dir) => Box::new(FileCustody::new(dir.clone())),
+            Self::Held(key) => Box::new(LentRoot::new(key.clone())),
+        }
+    }
+}
+
 /// An open vault.
 pub(super) struct Vault {
     storage: Arc<dyn Storage>,
     prefix: String,
-    root_dir: PathBuf,
+    root: RootAt,
     ledger: LedgerId,
     tree: RefCell<KeyReader>,
     own: Rc<DataKey>,
@@ -91,15 +109,14 @@ fn is_damage(error: &VaultError) -> bool {
 }
 
 impl Vault {
-    /// Opens the vault below `prefix` whose root key is in `root_dir`.
+    /// Opens the vault below `prefix` whose root key is at `root`.
     pub(super) fn open(
         storage: Arc<dyn Storage>,
         prefix: &str,
-        root_dir: PathBuf,
+        root: RootAt,
         ledger: LedgerId,
     ) -> Result<Self, VaultError> {
-        let custody = Box::new(FileCustody::new(root_dir.clone()));
-        let tree = KeyReader::open(Arc::clone(&storage), prefix, custody)?;
+        let tree = KeyReader::open(Arc::clone(&storage), prefix, root.custody())?;
         let own = |slot: SlotNumber| {
             let missing = VaultError::NodeMissing { level: 0, index: slot.0 >> 6 };
             tree.get(slot)?.ok_or(missing)
@@ -110,7 +127,7 @@ impl Vault {
         Ok(Self {
             storage,
             prefix: prefix.to_owned(),
-            root_dir,
+            root,
             ledger,
             tree: RefCell::new(tree),
             own: Rc::new(open_key),
@@ -245,8 +262,7 @@ impl Vault {
     }
 
     fn reopen(&self) -> Result<(), VaultError> {
-        let custody = Box::new(FileCustody::new(self.root_dir.clone()));
-        let tree = KeyReader::open(Arc::clone(&self.storage), &self.prefix, custody)?;
+        let tree = KeyReader::open(Arc::clone(&self.storage), &self.prefix, self.root.custody())?;
         self.tree.replace(tree);
         Ok(())
     }

@@ -11,6 +11,7 @@ mod output;
 
 mod append;
 mod audit;
+mod backup;
 mod client;
 mod config;
 mod doctor;
@@ -25,6 +26,7 @@ mod prove;
 mod query;
 mod remote;
 mod report;
+mod restore;
 mod retention;
 mod serve;
 mod shell;
@@ -88,6 +90,10 @@ enum Command {
     Report(report::ReportArgs),
     /// Let a server audit itself, and see what it found.
     Audit(audit::AuditArgs),
+    /// Copy a data directory, while a server runs on it or not.
+    Backup(backup::BackupArgs),
+    /// Restore a backup into an empty directory.
+    Restore(restore::RestoreArgs),
     /// Get a receipt or a consistency proof for somebody else to verify.
     Prove(prove::ProveArgs),
     /// Verify a server, a data directory, a tile mirror, a receipt, a proof or an erasure certificate.
@@ -174,6 +180,8 @@ pub fn run() -> u8 {
         Command::Hold(args) => hold::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Backup(args) => backup::run(&args),
+        Command::Restore(args) => restore::run(&args),
         Command::Prove(args) => prove::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Config(args) => config::run(&args),

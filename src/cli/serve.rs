@@ -17,19 +17,21 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{CONFIG_FILE, Config};
 use crate::http::keys::{ADMIN_KEY_FILE, KeyStore};
 use crate::http::{self, Around, Front, ServeOptions, Server, ServerStats, Tls};
-use crate::ledger::{HostOptions, LedgerError, LedgerOptions, Ledgers, READS_LEDGER};
+use crate::ledger::{HostOptions, LedgerError, LedgerOptions, Ledgers, READS_LEDGER, Witnessed};
+use crate::prove::verify_document::DOCUMENT_BYTES_MAX;
 use crate::store::lock::DirLock;
 use crate::store::{DiskStorage, Storage};
 
 use super::config::{self, name_and_value};
-use super::output::write_output;
+use super::output::{read_input, write_output};
 use super::{EXIT_ERROR, EXIT_GOOD, Failure, init};
 
 /// Run the server; on an empty directory, `init` it first.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  counterfoil serve --data ./ledger\n  \
     counterfoil serve --data ./ledger --listen 127.0.0.1:0\n  \
-    counterfoil serve --data ./ledger --set rate_events_per_s=500")]
+    counterfoil serve --data ./ledger --set rate_events_per_s=500\n  \
+    counterfoil serve --data ./restored --witnessed receipt.json")]
 pub(crate) struct ServeArgs {
     /// The data directory.
     #[arg(long, env = "COUNTERFOIL_DATA", value_name = "DIR")]
@@ -43,6 +45,11 @@ pub(crate) struct ServeArgs {
     /// Origin for a directory that is still empty; see `init`.
     #[arg(long, value_name = "NAME")]
     origin: Option<String>,
+    /// A checkpoint, receipt or batch answer that somebody kept of a ledger here. Where its log does not
+    /// extend it (a restored older copy, a fork), the server signs nothing and does not start. May be
+    /// repeated.
+    #[arg(long, value_name = "FILE")]
+    witnessed: Vec<PathBuf>,
 }
 
 /// Runs the command.
@@ -50,13 +57,20 @@ pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
     init::make_directory(&args.data)?;
     let _lock = DirLock::acquire(&args.data)?;
     let storage: Arc<dyn Storage> = Arc::new(DiskStorage::open(&args.data)?);
+    let witnessed = read_witnessed(&args.witnessed)?;
     if !storage.exists(CONFIG_FILE)? {
+        if let Some(first) = witnessed.first() {
+            let said =
+                format!("{} holds no ledger, so none that extends {}", args.data.display(), first.file);
+            return Err(Failure::new(said));
+        }
         init::create(&args.data, args.origin.as_deref())?;
         say!("Made the ledgers `main` and `reads` in {}.", args.data.display());
     }
     let listen = args.listen.iter().map(|listen| ("listen".to_owned(), listen.clone()));
     let flags: Vec<_> = listen.chain(args.settings.iter().cloned()).collect();
     let config = config::read(&*storage, &args.data, &flags)?.config;
+    refuse_unknown_origins(&witnessed, &config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let keys = KeyStore::open(Arc::clone(&storage))?;
     let anchor: Option<Arc<dyn Storage>> = match &config.anchor_dir {
@@ -67,6 +81,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
         data: args.data.clone(),
         storage: Arc::clone(&storage),
         anchor,
+        witnessed,
         clock: Arc::clone(&clock),
         ledger: LedgerOptions {
             publish_interval_ms: config.publish_interval_ms,
@@ -107,6 +122,27 @@ pub(crate) fn run(args: &ServeArgs) -> Result<u8, Failure> {
     server.keys.save_last_use()?;
     server.ledgers.close()?;
     Ok(EXIT_GOOD)
+}
+
+/// The checkpoints in files that were kept of ledgers.
+pub(super) fn read_witnessed(files: &[PathBuf]) -> Result<Vec<Witnessed>, Failure> {
+    let mut found = Vec::new();
+    for path in files {
+        let bytes = read_input(path, u64::try_from(DOCUMENT_BYTES_MAX).unwrap_or(u64::MAX))?;
+        let kept = Witnessed::in_file(path, &bytes);
+        found.extend(kept.map_err(|error| Failure::new(format!("{}: {error}", path.display())))?);
+    }
+    Ok(found)
+}
+
+/// Refuses a checkpoint of a log that is not here: whoever gave it meant something by it.
+fn refuse_unknown_origins(witnessed: &[Witnessed], config: &Config) -> Result<(), Failure> {
+    let is_here = |origin: &String| config.ledgers.values().any(|ledger| ledger.origin == *origin);
+    let Some(foreign) = witnessed.iter().find(|each| !is_here(&each.origin)) else { return Ok(()) };
+    let (file, origin) = (&foreign.file, &foreign.origin);
+    let here: Vec<&str> = config.ledgers.values().map(|ledger| ledger.origin.as_str()).collect();
+    let here = here.join(", ");
+    Err(Failure::new(format!("{file}: a checkpoint of {origin}, but the ledgers here are {here}")))
 }
 
 /// A ledger whose write failed cannot say what is durable: the process ends, and the next start

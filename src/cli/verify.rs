@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::audit::{self, CHECKPOINT_BYTES_MAX, Given, Reader, Recognised};
+use crate::audit::{self, Given, Reader, Recognised};
 use crate::event::json::{self, JsonLimits};
 use crate::log::checkpoint::{self, Checkpoint};
 use crate::log::note::VerifierKey;
 use crate::log::tile::ENTRY_BYTES_MAX;
+use crate::prove::kept::{KeptError, notes_in};
 use crate::prove::proofs::ConsistencyDocument;
 use crate::prove::receipt::RECEIPT_BYTES_MAX;
 use crate::prove::verdict::{Check, Report, Target, Verdict};
@@ -49,7 +50,8 @@ pub(crate) struct VerifyArgs {
     /// The verifier key, or a file with it; all that is trusted.
     #[arg(long, value_name = "VKEY_OR_FILE")]
     key: String,
-    /// An older checkpoint, which what is verified must be consistent with.
+    /// An older checkpoint, which what is verified must be consistent with: itself, or a receipt, batch
+    /// answer or proof that carries it. Of several the one of the largest size counts.
     #[arg(long, value_name = "FILE")]
     since: Option<PathBuf>,
     /// The ledger's `reader.key`, with which index keys are recomputed.
@@ -83,7 +85,7 @@ pub(crate) struct VerifyArgs {
 pub(crate) fn run(args: &VerifyArgs) -> Result<u8, Failure> {
     let key = verifier_key(&args.key)?;
     let since = match &args.since {
-        Some(path) => Some(read_input(path, CHECKPOINT_BYTES_MAX)?),
+        Some(path) => Some(read_since(path, &key)?),
         None => None,
     };
     let reader = args.reader_key.as_deref().map(Reader::open).transpose()?;
@@ -127,6 +129,22 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<u8, Failure> {
     };
     print(args, &report)?;
     Ok(report.exit_code())
+}
+
+/// The newest checkpoint of the key's log in a file. What is no document of ours is handed on as it is, so
+/// that the report says what is wrong with it.
+fn read_since(path: &Path, key: &VerifierKey) -> Result<Vec<u8>, Failure> {
+    let bytes = read_input(path, u64::try_from(DOCUMENT_BYTES_MAX).unwrap_or(u64::MAX))?;
+    let notes = match notes_in(&bytes) {
+        Ok(notes) => notes,
+        Err(error @ KeptError::Brief) => {
+            return Err(Failure::new(format!("{}: {error}", path.display())));
+        }
+        Err(_) => return Ok(bytes),
+    };
+    let size = |note: &String| checkpoint::open(note, key).ok().map(|checkpoint| checkpoint.size);
+    let newest = notes.into_iter().map(|kept| kept.note).max_by_key(size);
+    Ok(newest.map_or(bytes, String::into_bytes))
 }
 
 /// Reads a verifier key as text, or from the first line of a file.

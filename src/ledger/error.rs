@@ -19,6 +19,7 @@ use crate::store::state::StateError;
 use crate::vault::{KeyRingError, SealError, SignerError, VaultError, WrapError};
 
 use super::nodes::MissingNode;
+use super::witnessed::NotExtended;
 
 /// A failure of the ledger's own parts.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +79,24 @@ pub enum LedgerError {
         file: String,
         /// What disagrees, with numbers.
         what: String,
+    },
+    /// The log does not extend a checkpoint that somebody kept of it.
+    #[error(
+        "{file} holds a checkpoint that ledger {ledger} signed for {witnessed} entries; the log here has \
+         {size}: {what}. Nothing was signed. Find the newer copy; a log that does not extend what was \
+         signed must never go on under its origin (docs/operating.md, \"Restoring\")"
+    )]
+    NotExtended {
+        /// The ledger's name.
+        ledger: String,
+        /// The file that was given.
+        file: String,
+        /// Size that the file's checkpoint was signed for.
+        witnessed: u64,
+        /// Size of the log as it was recovered.
+        size: u64,
+        /// Whether it is shorter or another.
+        what: NotExtended,
     },
     /// The data directory holds no ledger of this name.
     #[error("no ledger named {name} here; `counterfoil init` makes one")]

@@ -17,7 +17,7 @@ use crate::config::{CONFIG_FILE, Config, LEDGER_NAME_FORM, is_ledger_name};
 use crate::store::Storage;
 
 use super::reads::{READS_LEDGER, read_type, reads_origin};
-use super::{Ledger, LedgerError, LedgerKeys, LedgerOptions, Surroundings};
+use super::{Ledger, LedgerError, LedgerKeys, LedgerOptions, Surroundings, Witnessed};
 
 /// Ledgers of one server at most. Each has two threads of its own, an index cache of 32 MiB and a tail of
 /// up to 128 MiB while its fold is behind, and all of them share one disk.
@@ -40,6 +40,8 @@ pub struct HostOptions {
     pub storage: Arc<dyn Storage>,
     /// A second place for the newest published checkpoints.
     pub anchor: Option<Arc<dyn Storage>>,
+    /// Checkpoints that others kept of these ledgers, each of which must be extended.
+    pub witnessed: Vec<Witnessed>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Settings of each ledger.
@@ -230,6 +232,7 @@ fn open(host: &HostOptions, name: &str, origin: &str) -> Result<Ledger, LedgerEr
     let around = Surroundings {
         storage: Arc::clone(&host.storage),
         anchor: host.anchor.clone(),
+        witnessed: host.witnessed.clone(),
         index_dir: host.data.join("ledgers").join(name).join("index"),
         clock: Arc::clone(&host.clock),
         on_fatal: Box::new(on_fatal),
@@ -262,6 +265,7 @@ mod tests {
             data: data.to_owned(),
             storage,
             anchor: None,
+            witnessed: Vec::new(),
             clock: Arc::new(SystemClock::default()),
             ledger: LedgerOptions::default(),
             on_fatal: |error| panic!("{error}"),

@@ -45,6 +45,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod times;
+mod witnessed;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -72,6 +73,7 @@ pub(crate) use start::anchor_file;
 pub use start::{OnWarning, Surroundings};
 pub(crate) use times::Passing;
 pub use times::Span;
+pub use witnessed::{NotExtended, Witnessed};
 
 use crate::event::catalogue::Catalogue;
 use crate::event::custom::{CustomError, CustomType};

@@ -45,6 +45,7 @@ use super::shared::{Macs, OnFatal, Shared};
 use super::stats::Stats;
 use super::tail::Tail;
 use super::times::TimesCache;
+use super::witnessed::{self, Witnessed};
 use super::{JOURNAL_DIR, Ledger, LedgerOptions, settings};
 
 /// Entries whose index rows are added in one call when the index is caught up.
@@ -60,6 +61,8 @@ pub struct Surroundings {
     /// A second place that keeps the newest published checkpoint, on another disk than the ledger's:
     /// what a restored old copy is held against. None where there is no such place.
     pub anchor: Option<Arc<dyn Storage>>,
+    /// Checkpoints that others kept, which the log must extend; those of other origins are passed over.
+    pub witnessed: Vec<Witnessed>,
     /// Where the index, which is disposable, is kept.
     pub index_dir: PathBuf,
     /// Time.
@@ -118,7 +121,7 @@ impl Ledger {
         name: &str,
         keys: LedgerKeys,
         options: LedgerOptions,
-        around: Surroundings,
+        mut around: Surroundings,
     ) -> Result<Self, LedgerError> {
         let storage = Arc::clone(&around.storage);
         if !storage.exists(&format!("{}/checkpoint", prefix_of(name)))?
@@ -178,7 +181,9 @@ impl Ledger {
             tail,
             settings,
         };
+        let kept = std::mem::take(&mut around.witnessed);
         let shared = share(name, options, around, read_back)?;
+        witnessed::check(&shared, &kept)?;
         if let Some(checkpoint) = anchored {
             check_published(&shared, &checkpoint, &format!("the anchor's {}", anchor_file(name)))?;
         }

@@ -91,6 +91,7 @@ impl Bench {
         let around = Surroundings {
             storage: Arc::clone(&self.storage),
             anchor: self.anchor.clone(),
+            witnessed: Vec::new(),
             index_dir: self.index.path().join("index"),
             clock: Arc::clone(&self.clock),
             on_fatal: Box::new(|_| {}),
@@ -320,6 +321,7 @@ fn a_missing_directory_is_no_ledger() {
     let around = Surroundings {
         storage: Arc::new(MemoryStorage::default()),
         anchor: None,
+        witnessed: Vec::new(),
         index_dir: Path::new("nowhere").to_path_buf(),
         clock: Arc::new(SystemClock::default()),
         on_fatal: Box::new(|_| {}),

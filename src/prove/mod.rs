@@ -7,6 +7,7 @@
 
 pub mod certificate;
 pub mod entry_view;
+pub mod kept;
 mod members;
 pub mod proofs;
 pub mod receipt;

@@ -290,17 +290,17 @@ pub(super) fn parent(path: &str) -> &str {
 }
 
 #[cfg(target_os = "linux")]
-fn sync_file_system(root: &File) -> io::Result<()> {
+pub(super) fn sync_file_system(root: &File) -> io::Result<()> {
     rustix::fs::syncfs(root).map_err(io::Error::from)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn sync_file_system(_root: &File) -> io::Result<()> {
+pub(super) fn sync_file_system(_root: &File) -> io::Result<()> {
     Err(io::Error::from(io::ErrorKind::Unsupported))
 }
 
 /// Whether the kernel, the file system or a sandbox does not offer the call, as opposed to failing it.
-fn is_unsupported(error: &io::Error) -> bool {
+pub(super) fn is_unsupported(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
     matches!(error.kind(), Unsupported | InvalidInput | PermissionDenied)
 }

@@ -12,6 +12,7 @@
 //! * every error names the operation and the relative path, and none holds a byte of content.
 
 mod codec;
+mod copy;
 pub mod disk;
 mod durable;
 pub mod faulty;
@@ -28,6 +29,7 @@ mod conformance;
 use std::fmt;
 use std::io;
 
+pub use copy::{CopiedFile, Copier, OpenSource, Stamp};
 pub use disk::DiskStorage;
 pub use durable::rename_aside;
 pub use faulty::{FaultyStorage, InjectedFault};

@@ -24,8 +24,6 @@ use super::mac::{SECRET_BYTES, Secret};
 use super::secret_file::{self, SecretFileError};
 use crate::clock::{RandomError, random_fill};
 
-const ID_LABEL: &[u8] = b"counterfoil/v1/root-key-id\0";
-
 /// The key under which the root node of a key tree is encrypted.
 #[derive(Clone)]
 pub struct RootKey(Secret);
@@ -45,15 +43,6 @@ impl RootKey {
     #[must_use]
     pub fn from_bytes(key: [u8; SECRET_BYTES]) -> Self {
         Self(Zeroizing::new(key))
-    }
-
-    /// What the log calls the key by: the beginning of a hash of it, which says nothing of it.
-    #[must_use]
-    pub fn id(&self) -> [u8; 16] {
-        let mut hasher = Sha256::new();
-        hasher.update(ID_LABEL);
-        hasher.update(self.expose());
-        hasher.finalize().first_chunk().copied().unwrap_or_default()
     }
 
     /// The bytes themselves, for custodians.
@@ -137,6 +126,22 @@ pub enum CustodyError {
     Other(String),
 }
 
+const ID_LABEL: &[u8] = b"counterfoil/v1/root-key-id\0";
+/// Bytes of a root key's id.
+pub const ROOT_KEY_ID_BYTES: usize = 16;
+
+impl RootKey {
+    /// The key's id (`docs/format.md` section 3.6): it names the key and says nothing of it.
+    #[must_use]
+    pub fn id(&self) -> [u8; ROOT_KEY_ID_BYTES] {
+        let mut hasher = Sha256::new();
+        hasher.update(ID_LABEL);
+        hasher.update(self.expose());
+        let digest = hasher.finalize();
+        digest.first_chunk().copied().unwrap_or_default()
+    }
+}
+
 const FILE_NAME_START: &str = "root-";
 const FILE_NAME_END: &str = ".key";
 const FILE_MAGIC: &str = "counterfoil-root-key-1";
@@ -164,7 +169,7 @@ impl FileCustody {
     }
 
     /// Numbers of the key files, ascending.
-    fn numbers(&self) -> Result<Vec<u64>, CustodyError> {
+    pub(super) fn numbers(&self) -> Result<Vec<u64>, CustodyError> {
         let failed = |error| CustodyError::List { dir: self.dir.clone(), error };
         let entries = match fs::read_dir(&self.dir) {
             Ok(entries) => entries,
@@ -180,7 +185,7 @@ impl FileCustody {
         Ok(numbers)
     }
 
-    fn path(&self, number: u64) -> PathBuf {
+    pub(super) fn path(&self, number: u64) -> PathBuf {
         self.dir.join(format!("{FILE_NAME_START}{number}{FILE_NAME_END}"))
     }
 }
@@ -217,13 +222,13 @@ impl RootCustody for FileCustody {
     }
 }
 
-fn number_in(name: &str) -> Option<u64> {
+pub(super) fn number_in(name: &str) -> Option<u64> {
     let digits = name.strip_prefix(FILE_NAME_START)?.strip_suffix(FILE_NAME_END)?;
     let number: u64 = digits.parse().ok()?;
     (number.to_string() == digits).then_some(number)
 }
 
-fn line(number: u64, key: &RootKey) -> Zeroizing<String> {
+pub(super) fn line(number: u64, key: &RootKey) -> Zeroizing<String> {
     let hex_key = Zeroizing::new(hex::encode(key.expose()));
     Zeroizing::new(format!("{FILE_MAGIC} {number} {} {}\n", *hex_key, check(number, key)))
 }
@@ -238,7 +243,7 @@ fn check(number: u64, key: &RootKey) -> String {
     digits
 }
 
-fn parse(bytes: &[u8], number: u64) -> Option<RootKey> {
+pub(super) fn parse(bytes: &[u8], number: u64) -> Option<RootKey> {
     let text = std::str::from_utf8(bytes).ok()?;
     let digits = text.split(' ').nth(2)?;
     let mut key = Zeroizing::new([0; SECRET_BYTES]);

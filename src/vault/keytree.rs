@@ -44,7 +44,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-pub use read_only::KeyReader;
+pub use read_only::{KeyReader, PendingNode};
 pub use walk::Persons;
 
 use super::cache::{NodeCache, OpenNode};

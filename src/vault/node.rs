@@ -98,6 +98,15 @@ impl NodeId {
     }
 }
 
+/// How often the node in these bytes was written: files of one node are told apart by it without a key.
+/// `None` for bytes that are no node's.
+#[must_use]
+pub fn version_of(file: &[u8]) -> Option<u64> {
+    let (magic, rest) = file.split_first_chunk::<4>()?;
+    let version = rest.get(1 + 8..)?.first_chunk::<8>()?;
+    (magic == MAGIC).then_some(u64::from_be_bytes(*version))
+}
+
 /// Slot in its node: the low six bits.
 pub(super) fn digit(number: u64) -> u8 {
     u8::try_from(number & 63).unwrap_or_default()

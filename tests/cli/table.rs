@@ -55,6 +55,13 @@ pub(crate) fn rows() -> Vec<Row> {
         row("tail --since 0 --count 1 --json", true, true, Document),
         row("prove 1 --json", true, true, Document),
         row("verify receipt.json --key data/ledgers/main/verifier.key --json", false, false, Document),
+        row("backup --data data --to copy --keys-to copy-keys --json", false, false, Document),
+        row(
+            "restore --from copy --data restored --keys copy-keys --root-key data/keys --json",
+            false,
+            false,
+            Document,
+        ),
         row("config show --data data --json", false, false, Document),
         row("config check --data data --json", false, false, Document),
         row("doctor --data data --json", false, false, Document),

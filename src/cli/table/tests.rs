@@ -15,8 +15,10 @@ const WITHOUT_JSON: [(&str, &str); 5] = [
 ];
 
 /// Commands whose standard output is no document that one would keep, and why.
-const WITHOUT_OUTPUT: [(&str, &str); 4] = [
+const WITHOUT_OUTPUT: [(&str, &str); 6] = [
     ("counterfoil serve", "prints one line, its address, and runs"),
+    ("counterfoil backup", "writes to a directory, which has what it prints as backup.json"),
+    ("counterfoil restore", "writes to a directory"),
     ("counterfoil init", "prints the verifier key, which is in the directory as well"),
     ("counterfoil man", "writes to a directory"),
     ("counterfoil tail", "goes on until it is stopped"),

@@ -15,6 +15,20 @@ use super::change::counts;
 use super::{Files, KeyTree, NodeId, RootCustody, Slot, SlotNumber, Storage, VaultError};
 use crate::vault::change::Change;
 
+/// A node that a change put and whose own file may still be an older one.
+pub struct PendingNode {
+    /// Path of the node's file, relative to the storage's root.
+    pub path: String,
+    /// The file's bytes, encrypted as they are on the disk.
+    pub file: Vec<u8>,
+}
+
+impl fmt::Debug for PendingNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PendingNode").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
 /// A key tree opened for reading.
 pub struct KeyReader {
     tree: KeyTree,
@@ -41,6 +55,20 @@ impl KeyReader {
         let tree = KeyTree::of(files, custody, keys.current);
         tree.lock()?.find(NodeId::ROOT)?;
         Ok(Self { tree })
+    }
+
+    /// The nodes of the change that counted when the tree was opened. Whoever copies the nodes' files
+    /// takes these instead where they are newer ([`version_of`](crate::vault::version_of)).
+    ///
+    /// # Errors
+    /// Those of [`KeyTree::get`].
+    pub fn pending(&self) -> Result<Vec<PendingNode>, VaultError> {
+        let inner = self.tree.lock()?;
+        let of = |(id, file): (&NodeId, &Vec<u8>)| PendingNode {
+            path: inner.files.path(*id),
+            file: file.clone(),
+        };
+        Ok(inner.files.overlay.iter().map(of).collect())
     }
 
     /// What `slot` holds; `None` where it was never filled or was destroyed.
