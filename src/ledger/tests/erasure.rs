@@ -217,7 +217,13 @@ fn step(ledger: &Ledger, random: &mut Random, model: &mut Model, next_id: &mut u
                     (indexes[at], if random.below(2) == 0 { Role::OPEN } else { subject })
                 })
                 .collect();
-            let pruned = ledger.shared.prune(&parts, 0, 1).is_ok();
+            let rules = br#"[{"id":"r","types":["*"],"parts":["*"],"keep":"P1D","from":"recorded"}]"#;
+            let Ok(table) =
+                ledger.set_retention(&parse(rules, &JsonLimits::default()).unwrap())
+            else {
+                return false;
+            };
+            let pruned = ledger.shared.prune(&parts, table.index, 1).is_ok();
             for part in parts {
                 let acknowledged = model.prunes.entry(part).or_default();
                 *acknowledged |= pruned;
