@@ -313,7 +313,9 @@ fn a_directory_from_before_gets_its_ledger_of_reads() {
     for (dir, of_reads) in [("ledgers", "reads"), ("vault", "reads"), ("keys", "reads.vault-root")] {
         fs::remove_dir_all(data.path().join(dir).join(of_reads)).unwrap();
     }
-    fs::remove_file(data.path().join("keys/reads.signing-key")).unwrap();
+    for key in ["reads.signing-key", "reads.certificate-key"] {
+        fs::remove_file(data.path().join("keys").join(key)).unwrap();
+    }
     let settings = data.path().join("counterfoil.toml");
     let old = "# ours\n[ledgers.main]\norigin = \"ledger.example/old\"\n";
     fs::write(&settings, old).unwrap();

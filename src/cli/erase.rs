@@ -1,8 +1,8 @@
 //! `counterfoil erase`
 //!
-//! In scope: asking a server to erase persons, waiting until it is done, saving the certificate. Out of scope:
-//! destroying anything, and checking certificates (`counterfoil verify`). Invariant: identifiers are sent and
-//! never printed.
+//! In scope: asking a server to erase persons, waiting until it is done, saving the certificate. Out of
+//! scope: destroying anything, and checking certificates (`counterfoil verify`). Invariant: identifiers are
+//! sent and never printed.
 
 use std::time::Duration;
 
@@ -20,11 +20,11 @@ const LOOK_INTERVAL_MS: u64 = 200;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     counterfoil erase --subject s-1042 --reason 'consent withdrawn' --request dsr-17\n  \
-    counterfoil erase --subject s-1042 --account a-7 --reason 'right to erasure' --now -o certificate.json\n  \
+    counterfoil erase --subject s-1042 --account a-7 --reason 'erasure asked' --now -o certificate.json\n  \
     counterfoil erase --show 5f0c1b2a3d4e5f605f0c1b2a3d4e5f60 --page -o certificate.html\n\n\
-    Needs a key of the role dpo. With --now the data is destroyed at once, and the command waits for the\n\
-    certificate; otherwise the server destroys it within a minute, unless set otherwise. `counterfoil verify\n\
-    certificate.json --key verifier.key` checks the certificate offline.\n\n\
+    Needs a key of the role dpo. With --now the data is destroyed at once, and the command waits for\n\
+    the certificate; otherwise the server destroys it within a minute, unless set otherwise.\n\
+    `counterfoil verify certificate.json --key verifier.key` checks the certificate offline.\n\n\
     Exit codes: 0 taken, with --now or --show complete; 4 still pending; 1 error, 2 usage.")]
 pub(crate) struct EraseArgs {
     #[command(flatten)]
@@ -50,7 +50,8 @@ pub(crate) struct EraseArgs {
     /// Identifier of the request it answers.
     #[arg(long, value_name = "ID")]
     request: Option<String>,
-    /// Other ledgers it shall reach, instead of all that the key is good for. Repeat for several; `-` for none.
+    /// Another ledger it shall reach, instead of all that the key is good for; `-` for none. Repeat for
+    /// several.
     #[arg(long = "also", value_name = "NAME")]
     also: Vec<String>,
     /// Destroy at once instead of at the next shred, and wait for the certificate.

@@ -83,8 +83,8 @@ impl Request {
 ///
 /// From the answer on nothing of them is opened; at the next shred, within a minute unless set otherwise,
 /// their data is destroyed, in this ledger and in every other that this key is good for (or in those that
-/// `ledgers` names, this one besides). Identifiers that occur with them and are persons of their own are to be
-/// named too where they shall be erased. `now` asks for the shred at once. Needs the role dpo.
+/// `ledgers` names, this one besides). Identifiers that occur with them and are persons of their own are to
+/// be named too where they shall be erased. `now` asks for the shred at once. Needs the role dpo.
 #[utoipa::path(post, path = "/erasures", operation_id = "erase_persons", tag = "erasures",
     request_body(content((NewErasure = "application/json"))),
     responses((status = 202, description = "It stands in the log; the certificate shows how far it is",

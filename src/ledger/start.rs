@@ -23,7 +23,7 @@ use crate::log::merkle;
 use crate::log::note::{SigningKey, VerifierKey};
 use crate::log::tile::TILE_WIDTH;
 use crate::store::Storage;
-use crate::store::journal::{Journal, JournalTrim};
+use crate::store::journal::{Cut, Journal, JournalTrim};
 use crate::store::sealed::BundleMask;
 use crate::vault::{AsideKey, Inboxes, KeyTree, PersonSecret, Slot, SlotNumber, WrappedPerson};
 
@@ -144,27 +144,13 @@ impl Ledger {
         };
         let (journal, from_journal) =
             Journal::open(Arc::clone(&storage), &format!("{prefix}/{JOURNAL_DIR}"), id.0, known_size)?;
-        if let Some(cut) = &from_journal.cut {
-            (around.on_warning)(&format!(
-                "cut {} bytes of an unfinished write off {} at byte {}; nothing acknowledged was in them",
-                cut.bytes, cut.file, cut.offset
-            ));
-        }
+        from_journal.cut.iter().for_each(|cut| warn_of_cut(cut, &around));
         let files = Files { storage: &*storage, prefix: &prefix, ledger: id };
         let recovered = files.recover(from_journal.frames, journal.first_index(), &tree, &inboxes)?;
         let index = open_index(&around, recovered.tail.size())?;
-        let Recovered {
-            tail,
-            upper,
-            folded,
-            persons,
-            registered_through,
-            settings,
-            mask,
-            old_inbox_end,
-        } = recovered;
-        let removed = Removed::read(&*storage, &prefix)?;
-        let (journal_end, masks) = (journal.trim(), BTreeMap::from([(folded / TILE_WIDTH, mask)]));
+        let Recovered { upper, folded, registered_through, .. } = recovered;
+        let start = FoldStart { folded, upper, registered_through };
+        let (persons, settings) = (recovered.persons, recovered.settings);
         let read_back = ReadBack {
             id,
             signer,
@@ -172,13 +158,13 @@ impl Ledger {
             secrets,
             tree,
             inboxes,
-            old_inbox_end,
-            masks,
-            removed,
-            journal: journal_end,
+            old_inbox_end: recovered.old_inbox_end,
+            masks: BTreeMap::from([(folded / TILE_WIDTH, recovered.mask)]),
+            removed: Removed::read(&*storage, &prefix)?,
+            journal: journal.trim(),
             prefix,
             index,
-            tail,
+            tail: recovered.tail,
             settings,
         };
         let kept = std::mem::take(&mut around.witnessed);
@@ -193,7 +179,7 @@ impl Ledger {
         }
         catch_up(&shared, persons, registered_through, settings)?;
         shared.recover_erasures()?;
-        let ledger = Self::run(shared, journal, FoldStart { folded, upper, registered_through })?;
+        let ledger = Self::run(shared, journal, start)?;
         ledger.write_genesis()?;
         Ok(ledger)
     }
@@ -237,6 +223,13 @@ impl Ledger {
     }
 }
 
+fn warn_of_cut(cut: &Cut, around: &Surroundings) {
+    (around.on_warning)(&format!(
+        "cut {} bytes of an unfinished write off {} at byte {}; nothing acknowledged was in them",
+        cut.bytes, cut.file, cut.offset
+    ));
+}
+
 /// What opening has read from the vault, the files and the index.
 struct ReadBack {
     id: LedgerId,
@@ -265,12 +258,11 @@ fn share(
     around: Surroundings,
     read: ReadBack,
 ) -> Result<Arc<Shared>, LedgerError> {
-    let next_slot = read.tree.next_person_slot()?.0;
     let directory = Directory::new(
         &read.secrets.directory,
         Arc::clone(&read.index),
         Arc::clone(&read.tree),
-        next_slot,
+        read.tree.next_person_slot()?.0,
     );
     let open_key = own_secret(&read.tree, SlotNumber::LEDGER, "the ledger's own secret")?;
     let sequencer = Sequencer::new(&read.tail, &*around.clock);

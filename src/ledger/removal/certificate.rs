@@ -1,8 +1,8 @@
 //! Erasure certificates, made from what the ledger remembers and from its log.
 //!
-//! In scope: filling in a certificate and signing it, registering the key that does. Out of scope: its format
-//! and its verification ([`crate::prove::certificate`]). Invariants: a certificate is made anew whenever it is
-//! asked for, under the checkpoint of that moment; it names nobody, and no event.
+//! In scope: filling in a certificate and signing it, registering the key that does. Out of scope: its
+//! format and its verification ([`crate::prove::certificate`]). Invariants: a certificate is made anew
+//! whenever it is asked for, under the checkpoint of that moment; it names nobody, and no event.
 
 use crate::event::entry::EntryBody;
 use crate::event::facet::{Namespace, Role};
@@ -34,9 +34,9 @@ const STATEMENT_PENDING: &str = "The secrets are destroyed at the next shred; un
     persons is opened.";
 
 const STATEMENT: &str = "The persons' secrets were taken out of the key tree, every node above them was \
-    encrypted anew, and the root key before was overwritten and unlinked after the one that followed had been \
-    stored and read back. It was a file: copy-on-write file systems, flash disks, snapshots and backups of that \
-    file may keep its bytes.";
+    encrypted anew, and the root key before was overwritten and unlinked after the one that followed had \
+    been stored and read back. It was a file: copy-on-write file systems, flash disks, snapshots and backups \
+    of that file may keep its bytes.";
 
 impl Ledger {
     /// Ids of all erasures, pending ones included.

@@ -1,4 +1,4 @@
-//! Finding what an erasure destroys: the bundles that hold a person's parts, and what there is to say of them.
+//! Finding what an erasure destroys: the bundles with a person's parts, and what there is to say of them.
 //!
 //! In scope: candidates from the index, the parts in them, the numbers of a certificate. Out of scope:
 //! removing anything. Invariants: candidates are whole bundles, and every part of a candidate is looked at,

@@ -6,13 +6,14 @@
 //! 1. New frames of the journal are under a new inbox key, and everything before is folded durably.
 //! 2. The parts are found; the set that they are added to is durable, and the plan with the touched bundles.
 //! 3. An entry commits to the set and is published, and no frame under the old inbox key is left.
-//! 4. Every file of every touched bundle is written anew without the parts, under its other mask key, durably.
+//! 4. Every file of every touched bundle is written anew, durably: without the parts, under its other mask.
 //! 5. One rotation of the key tree destroys the persons' secrets, the old masks and the old inbox key, and
 //!    the old root key with them.
 //! 6. An entry says that it is done; the certificates are complete; the plan goes last.
 //!
-//! A crash before 5 is gone on with from 1, which finds what is left; one after it from 6. A part is marked as
-//! erased only after the entry of step 3, so none ever looks lost.
+//! A crash before 5 is gone on with from 1, which finds what is left; one after it from 6. Erasures that came
+//! meanwhile wait for the next shred. A part is marked as erased only after the entry of step 3, so none ever
+//! looks lost.
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
@@ -46,31 +47,48 @@ const BEGINNINGS_MAX: usize = 8;
 /// [`Interrupted::Ending`] where the ledger closes meanwhile; what is left is done at the next start.
 pub(super) fn run(shared: &Arc<Shared>, pace: &mut Pace<'_>) -> Result<(), Interrupted> {
     let _alone = shared.removing.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut records: Vec<Record> = shared.pending_records()?;
-    records.retain(|record| record.entry.is_some());
-    let plan = shared.read_plan()?.unwrap_or_default();
-    if let Some(begun) = plan.begun {
-        let (rotated, left): (Vec<Record>, Vec<Record>) =
-            records.into_iter().partition(|record| is_destroyed(shared, record));
-        if !rotated.is_empty() {
-            finish(shared, &plan, begun, rotated)?;
+    loop {
+        let mut records = shared.pending_records()?;
+        records.retain(|record| record.entry.is_some());
+        let plan = shared.read_plan()?;
+        if records.is_empty() && plan.is_none() {
+            return Ok(());
         }
-        records = left;
+        match plan {
+            // What was begun is ended before anything else: bundles that it wrote are under the mask key that
+            // stays, where nobody else's parts may be taken out of them.
+            Some(plan) => {
+                records.retain(|record| plan.shares.contains_key(&record.id().to_string()));
+                go_on(shared, plan, records, pace)?;
+            }
+            None => {
+                let mut persons = 0;
+                records.retain(|record| {
+                    persons += record.persons.len();
+                    persons <= SHRED_PERSONS_MAX
+                });
+                destroy(shared, Plan::default(), records, pace)?;
+            }
+        }
     }
+}
+
+/// Goes on with a shred that was cut off.
+fn go_on(
+    shared: &Arc<Shared>,
+    plan: Plan,
+    records: Vec<Record>,
+    pace: &mut Pace<'_>,
+) -> Result<(), Interrupted> {
     if records.is_empty() {
         return Ok(shared.forget_plan()?);
     }
-    let mut persons = 0;
-    records.retain(|record| {
-        persons += record.persons.len();
-        persons <= SHRED_PERSONS_MAX
-    });
-    let plan = if records.iter().any(|record| plan.shares.contains_key(&record.id().to_string())) {
-        plan
-    } else {
-        Plan::default()
-    };
-    destroy(shared, plan, records, pace)
+    match plan.begun {
+        Some(begun) if records.iter().all(|record| is_destroyed(shared, record)) => {
+            finish(shared, &plan, begun, records)
+        }
+        _ => destroy(shared, plan, records, pace),
+    }
 }
 
 /// Whether nothing is left of an erasure's persons in the key tree.

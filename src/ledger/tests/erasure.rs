@@ -218,9 +218,7 @@ fn step(ledger: &Ledger, random: &mut Random, model: &mut Model, next_id: &mut u
                 })
                 .collect();
             let rules = br#"[{"id":"r","types":["*"],"parts":["*"],"keep":"P1D","from":"recorded"}]"#;
-            let Ok(table) =
-                ledger.set_retention(&parse(rules, &JsonLimits::default()).unwrap())
-            else {
+            let Ok(table) = ledger.set_retention(&parse(rules, &JsonLimits::default()).unwrap()) else {
                 return false;
             };
             let pruned = ledger.shared.prune(&parts, table.index, 1).is_ok();
