@@ -72,6 +72,9 @@ pub enum LedgerError {
     /// The operating system gave no random bytes.
     #[error(transparent)]
     Random(#[from] RandomError),
+    /// Parts are being destroyed, and a prune waits until that is done.
+    #[error("parts are being destroyed; what is due is pruned after")]
+    Shredding,
     /// A file that must agree with the log does not.
     #[error("{file}: {what}; restore the file from a mirror or a backup, the server will not guess")]
     Damage {

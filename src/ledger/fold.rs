@@ -243,7 +243,19 @@ impl Fold {
         for hash in hashes {
             bytes.extend_from_slice(hash.as_bytes());
         }
-        Ok(self.shared.storage.write(&self.shared.path(&id.path()), &bytes)?)
+        self.write(&id.path(), &bytes)
+    }
+
+    /// Writes a file, unless it is there: what was durable, and may be the only copy of what the journal
+    /// was trimmed of, must not be torn by writing the same again.
+    fn write(&self, relative: &str, bytes: &[u8]) -> Result<(), LedgerError> {
+        let path = self.shared.path(relative);
+        if self.shared.storage.len(&path)? == u64::try_from(bytes.len()).ok()
+            && self.shared.storage.read(&path)?.is_some_and(|found| found == bytes)
+        {
+            return Ok(());
+        }
+        Ok(self.shared.storage.write(&path, bytes)?)
     }
 
     /// Writes the entry bundle and the sealed bundle of `records`, full or partial.
@@ -252,9 +264,9 @@ impl Fold {
         let id = BundleId { index: bundle, width };
         let entries = tile::encode_bundle(records.iter().map(|record| record.entry.as_slice()))
             .map_err(|error| LedgerError::Setup(format!("{}: {error}", id.path())))?;
-        self.shared.storage.write(&self.shared.path(&id.path()), &entries)?;
+        self.write(&id.path(), &entries)?;
         let sealed = self.seal_bundle(bundle, records)?;
-        Ok(self.shared.storage.write(&self.shared.path(&sealed_path(id)), &sealed)?)
+        self.write(&sealed_path(id), &sealed)
     }
 
     fn seal_bundle(&self, bundle: u64, records: &[Arc<Record>]) -> Result<Vec<u8>, LedgerError> {

@@ -260,11 +260,6 @@ impl Shared {
         self.journal.first_index().unwrap_or(0)
     }
 
-    /// Index of the first entry whose record is in memory.
-    pub(crate) fn in_memory_from(&self) -> u64 {
-        self.tail.read().unwrap_or_else(PoisonError::into_inner).base()
-    }
-
     /// Appends an entry of the ledger's own and gives its index once it is durable. Blocks, so it is called
     /// from threads that may.
     pub(crate) fn append_own(&self, item: Item) -> Result<u64, LedgerError> {

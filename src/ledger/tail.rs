@@ -101,11 +101,6 @@ impl Tail {
         self.root = self.edge.root();
     }
 
-    /// Index of the first record in memory.
-    pub(crate) fn base(&self) -> u64 {
-        self.base
-    }
-
     /// Number of committed entries.
     pub(crate) fn size(&self) -> u64 {
         self.edge.size().0

@@ -12,6 +12,8 @@ pub(super) fn check(storage: &dyn Storage) {
     appends_continue_where_the_caller_says(storage);
     removals_reach_what_they_name(storage);
     assert_eq!(storage.write("../x", b"").unwrap_err().kind, ErrorKind::InvalidInput);
+    let misnamed = [("a".to_owned(), Vec::new()), ("../x".to_owned(), Vec::new())];
+    assert_eq!(storage.replace_all(&misnamed).unwrap_err().kind, ErrorKind::InvalidInput);
     assert_eq!(storage.read(".tmp/x").unwrap_err().kind, ErrorKind::InvalidInput);
     assert_eq!(storage.list("a//b").unwrap_err().kind, ErrorKind::InvalidInput);
     assert_eq!(storage.remove_tree("").unwrap_err().kind, ErrorKind::InvalidInput);
@@ -40,6 +42,11 @@ fn writes_replace_and_ranges_are_exact(storage: &dyn Storage) {
     for (offset, len) in [(3, 8), (11, 0), (u64::MAX, 1), (0, usize::MAX)] {
         let error = storage.read_range("w/deep/f", offset, len).unwrap_err();
         assert_eq!(error.kind, ErrorKind::UnexpectedEof, "{offset} {len}");
+    }
+    let both = [("w/deep/f", b"other"), ("w/new/h", b"first")].map(|(p, b)| (p.to_owned(), b.to_vec()));
+    storage.replace_all(&both).unwrap();
+    for (path, bytes) in &both {
+        assert_eq!(storage.read(path).unwrap().as_ref(), Some(bytes));
     }
     storage.write_durable("w/deep/f", b"new").unwrap();
     storage.write("w/deep/g", b"new too").unwrap();

@@ -170,6 +170,11 @@ impl Storage for DiskStorage {
         self.replace(path, bytes, When::Now)
     }
 
+    fn replace_all(&self, files: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
+        files.iter().try_for_each(|(path, _)| check_path(Operation::Write, path))?;
+        self.durable(Operation::Write, "")?.replace_all(files)
+    }
+
     fn sync_round(&self) -> Result<(), StoreError> {
         self.durable(Operation::Sync, "")?.sync_round()
     }

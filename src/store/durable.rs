@@ -16,6 +16,9 @@
 //!                            openat("a/b") = 4 ; fsync(4) ; close(4)
 //!                            and, once for each directory in the life of the process:
 //!                            fsync("a") (which names b) ; fsync(".") (which names a)
+//! replace_all(a/f, b/g)      the files on their way are written as by write
+//!                            syncfs(3)
+//!                            rename(".tmp/71-9", "a/f") ; rename(".tmp/71-10", "b/g")
 //! sync_round()               syncfs(3)
 //! AppendFile::append         write(5, ...)
 //! AppendFile::sync           fdatasync(5)
@@ -145,10 +148,11 @@ impl Durable {
 
     /// Puts `bytes` under the name `path` in one step.
     pub(super) fn replace(&self, path: &str, bytes: &[u8], when: When) -> Result<(), StoreError> {
-        let failure = |error: io::Error| StoreError::from_io(Operation::Write, path, &error);
-        let number = TEMPORARY.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.root.join(TEMPORARY_DIR).join(format!("{}-{number}", std::process::id()));
-        let result = self.write_and_rename(path, &temporary, bytes, when, failure);
+        let temporary = self.temporary();
+        let is_synced = when == When::Now || !self.has_syncfs;
+        let result = self
+            .write_temporary(path, &temporary, bytes, is_synced)
+            .and_then(|()| self.rename_to(path, &temporary));
         if result.is_err() {
             // The rename did not happen, so only the file on its way is removed; where even that
             // fails, the next open of the storage does it.
@@ -161,31 +165,59 @@ impl Durable {
         }
     }
 
-    #[allow(clippy::disallowed_methods, reason = "this module is where files are renamed")]
-    fn write_and_rename(
+    /// Puts files under their names, each in one step and none before its bytes are durable.
+    pub(super) fn replace_all(&self, files: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
+        let one_sync = self.has_syncfs && files.len() > 1;
+        let mut temporaries = Vec::with_capacity(files.len());
+        let mut result = files.iter().try_for_each(|(path, bytes)| {
+            let temporary = self.temporary();
+            temporaries.push(temporary.clone());
+            self.write_temporary(path, &temporary, bytes, !one_sync)
+        });
+        if one_sync {
+            result = result.and_then(|()| self.sync_round());
+        }
+        for ((path, _), temporary) in files.iter().zip(&temporaries) {
+            result = result.and_then(|()| self.rename_to(path, temporary));
+            if result.is_err() {
+                let _ = fs::remove_file(temporary);
+            }
+        }
+        result?;
+        files.iter().try_for_each(|(path, _)| self.names_changed_in(parent(path)))
+    }
+
+    fn temporary(&self) -> PathBuf {
+        let number = TEMPORARY.fetch_add(1, Ordering::Relaxed);
+        self.root.join(TEMPORARY_DIR).join(format!("{}-{number}", std::process::id()))
+    }
+
+    fn write_temporary(
         &self,
         path: &str,
         temporary: &Path,
         bytes: &[u8],
-        when: When,
-        failure: impl Fn(io::Error) -> StoreError,
+        is_synced: bool,
     ) -> Result<(), StoreError> {
+        let failure = |error: io::Error| StoreError::from_io(Operation::Write, path, &error);
         let mode = self.readers.file_mode();
         let mut options = OpenOptions::new();
         let mut file =
-            options.write(true).create_new(true).mode(mode).open(temporary).map_err(&failure)?;
-        file.write_all(bytes).map_err(&failure)?;
-        if when == When::Now || !self.has_syncfs {
-            self.sync(path, || file.sync_all())?;
-        }
-        drop(file);
+            options.write(true).create_new(true).mode(mode).open(temporary).map_err(failure)?;
+        file.write_all(bytes).map_err(failure)?;
+        if is_synced { self.sync(path, || file.sync_all()) } else { Ok(()) }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "this module is where files are renamed")]
+    fn rename_to(&self, path: &str, temporary: &Path) -> Result<(), StoreError> {
+        let failure = |error: io::Error| StoreError::from_io(Operation::Write, path, &error);
         let target = self.root.join(path);
         match fs::rename(temporary, &target) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.create_parent(path).map_err(&failure)?;
-                fs::rename(temporary, &target).map_err(&failure)
+                self.create_parent(path).map_err(failure)?;
+                fs::rename(temporary, &target).map_err(failure)
             }
-            renamed => renamed.map_err(&failure),
+            renamed => renamed.map_err(failure),
         }
     }
 

@@ -98,6 +98,16 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// What the backend reports; after an error either file may be there.
     fn write_durable(&self, path: &str, bytes: &[u8]) -> Result<(), StoreError>;
 
+    /// Replaces files that may hold the only copy of something, each in one step: after a crash at any
+    /// point each is the old one or the new one, whole; the new ones stay after the next
+    /// [`Storage::sync_round`]. Many at once cost one flush together where the backend can do that.
+    ///
+    /// # Errors
+    /// What the backend reports; after an error some may be new.
+    fn replace_all(&self, files: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
+        files.iter().try_for_each(|(path, bytes)| self.write_durable(path, bytes))
+    }
+
     /// Makes everything written, renamed and removed before this call durable.
     ///
     /// # Errors

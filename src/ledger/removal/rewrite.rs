@@ -5,7 +5,7 @@
 //! is replaced in one step, by one that differs in the parts that go and in the masks alone; writing it again
 //! changes nothing.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, PoisonError};
 
 use crate::event::facet::Role;
@@ -18,6 +18,9 @@ use super::super::Shared;
 use super::super::error::LedgerError;
 use super::super::fold::sealed_path;
 use super::super::tail::Record;
+
+/// Bytes of files that are written together: some 50 bundles at 1.2 kB an event.
+const BATCH_BYTES: usize = 16 << 20;
 
 /// Which parts go.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +45,14 @@ impl Doomed<'_> {
             Self::Listed(parts) => parts.contains(&(index, role)),
         }
     }
+}
+
+/// Files that were made anew and are written together.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    files: Vec<(String, Vec<u8>)>,
+    bytes: usize,
+    bundles: BTreeSet<u64>,
 }
 
 /// A part that somebody owns: where it is, and how many of the slots asked for own it.
@@ -69,8 +80,13 @@ impl Shared {
         Ok((found, decoded.mask))
     }
 
-    /// Writes every file of a bundle anew, without the parts that go. Not durable before the next round.
-    pub(super) fn rewrite_bundle(&self, bundle: u64, doomed: Doomed<'_>) -> Result<(), LedgerError> {
+    /// Makes every file of a bundle anew, without the parts that go, and writes the batch where it is full.
+    pub(super) fn rewrite_bundle(
+        &self,
+        bundle: u64,
+        doomed: Doomed<'_>,
+        batch: &mut Batch,
+    ) -> Result<(), LedgerError> {
         for relative in self.sealed_files(bundle)? {
             let path = self.path(&relative);
             // A partial file may be removed meanwhile, since the full one is there.
@@ -81,10 +97,23 @@ impl Shared {
             };
             drop(bytes);
             if self.without(&path, &mut decoded, doomed)? {
-                self.storage.write(&path, &decoded.encode()?)?;
+                let bytes = decoded.encode()?;
+                batch.bytes += bytes.len();
+                batch.files.push((path, bytes));
+                batch.bundles.insert(bundle);
             }
         }
-        self.files.forget_parts(bundle);
+        if batch.bytes >= BATCH_BYTES { self.write_batch(batch) } else { Ok(()) }
+    }
+
+    /// Writes what a batch has. Not durable before the next round, but never torn: nothing else holds what
+    /// stays in these files.
+    pub(super) fn write_batch(&self, batch: &mut Batch) -> Result<(), LedgerError> {
+        let Batch { files, bundles, .. } = std::mem::take(batch);
+        if !files.is_empty() {
+            self.storage.replace_all(&files)?;
+            bundles.into_iter().for_each(|bundle| self.files.forget_parts(bundle));
+        }
         Ok(())
     }
 

@@ -10,7 +10,9 @@
 //! ```
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use crate::event::entry::EntryBody;
 use crate::log::hash::Hash;
 use crate::prove::removed::RemovedSet;
 use crate::store::Storage;
@@ -18,10 +20,15 @@ use crate::store::state;
 
 use super::super::Shared;
 use super::super::error::LedgerError;
+use super::super::intake::Item;
 
 const REGISTER: &str = "removed.state";
 const DIR: &str = "removed";
 const REGISTER_BYTES: usize = 8 + 32 + 8;
+
+/// Times an entry is written again because a group that was open before still had the old inbox key. One is
+/// enough wherever groups are taken in order; the bound ends what cannot be.
+const ANNOUNCED_MAX: usize = 8;
 
 /// The removed set, and the newest entry that commits to it.
 #[derive(Debug, Clone, Default)]
@@ -77,6 +84,27 @@ impl Shared {
         state::write_durable(&*self.storage, &self.path(REGISTER), &register)?;
         self.removed.store(Arc::new(Removed { set, entry: Some(entry) }));
         Ok(())
+    }
+
+    /// Says `body`, which commits to `set`, in the log, and waits until it is published and the journal
+    /// holds no entry below what `end` gives; so what is taken out of sealed bundles then does not come
+    /// back from the journal. Gives the index of the entry.
+    pub(super) fn announce(
+        &self,
+        set: &Arc<RemovedSet>,
+        body: &EntryBody,
+        end: impl Fn() -> u64,
+    ) -> Result<u64, LedgerError> {
+        for _ in 0..ANNOUNCED_MAX {
+            self.roll_wanted.store(true, Ordering::SeqCst);
+            let entry = self.append_own(Item::System(body.clone()))?;
+            self.commit_removed(Arc::clone(set), entry)?;
+            self.durable_round()?;
+            if self.journal_first() >= end() {
+                return Ok(entry);
+            }
+        }
+        Err(LedgerError::Setup("the journal keeps entries that are durable elsewhere".to_owned()))
     }
 
     /// Removes the files of sets that no published entry needs any more.

@@ -16,6 +16,7 @@
 //! looks lost.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use zeroize::Zeroizing;
@@ -30,16 +31,12 @@ use super::super::Shared;
 use super::super::error::LedgerError;
 use super::super::intake::Item;
 use super::record::{Done, Plan, Record};
-use super::rewrite::Doomed;
+use super::rewrite::{Batch, Doomed};
 use super::{Interrupted, Pace};
 
 /// Persons of one shred at most: a rotation holds the nodes it touches in memory, up to 4.2 kB for each
 /// person and touched bundle.
 const SHRED_PERSONS_MAX: usize = 20_000;
-
-/// Times the beginning of a shred is written again because a group that was open before still had the old
-/// inbox key. One is enough wherever groups are taken in order; the bound ends what cannot be.
-const BEGINNINGS_MAX: usize = 8;
 
 /// Shreds everybody whose erasure is pending and in the log.
 ///
@@ -132,17 +129,7 @@ fn begin(shared: &Shared, set: &Arc<RemovedSet>, key_before: [u8; 16]) -> Result
         root_key_before: key_before,
         root_key_after: [0; 16],
     };
-    for _ in 0..BEGINNINGS_MAX {
-        shared.roll_wanted.store(true, std::sync::atomic::Ordering::SeqCst);
-        let entry = shared.append_own(Item::System(EntryBody::Shred(body)))?;
-        shared.commit_removed(Arc::clone(set), entry)?;
-        shared.durable_round()?;
-        let old_end = shared.old_inbox_end.load(std::sync::atomic::Ordering::SeqCst);
-        if shared.journal_first() >= old_end {
-            return Ok(entry);
-        }
-    }
-    Err(LedgerError::Setup("the journal keeps frames under an old inbox key".to_owned()))
+    shared.announce(set, &EntryBody::Shred(body), || shared.old_inbox_end.load(Ordering::SeqCst))
 }
 
 /// Writes every touched bundle anew.
@@ -155,18 +142,21 @@ fn remove(
 ) -> Result<(), Interrupted> {
     // Every bundle before this one was full at the durable round.
     let filling = end / TILE_WIDTH;
+    let mut batch = Batch::default();
     for (bundle, mask) in plan.bundles() {
         let doomed = Doomed::OwnedBy(slots, mask);
         if bundle < filling {
-            shared.rewrite_bundle(bundle, doomed)?;
+            shared.rewrite_bundle(bundle, doomed, &mut batch)?;
             pace.rest()?;
         } else {
             let _turn = shared.orders.turn();
             shared.write_under(bundle, mask);
-            shared.rewrite_bundle(bundle, doomed)?;
+            shared.rewrite_bundle(bundle, doomed, &mut batch)?;
+            shared.write_batch(&mut batch)?;
             shared.remove_from_tail(bundle, doomed);
         }
     }
+    shared.write_batch(&mut batch)?;
     Ok(shared.storage.sync_round()?)
 }
 
