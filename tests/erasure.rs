@@ -131,13 +131,8 @@ fn opened(ledger: &Path, indexes: &BTreeSet<u64>, role: Role, keys: &[DataKey], 
     count
 }
 
-#[test]
-fn nothing_of_an_erased_person_is_left_and_everything_else_verifies() {
-    let data = DataDir::new();
-    let origin = "ledger.example/erasure";
-    data.init(origin);
-    let server = data.serve_with(&["publish_interval_ms=50"]);
-    let client = server.client();
+/// Appends 600 events, a fifth of them hers; gives their indexes, and some receipts of everybody's.
+fn fill(client: &Client) -> (BTreeSet<u64>, Vec<String>) {
     let mut hers = BTreeSet::new();
     let mut receipts = Vec::new();
     for n in 0..600 {
@@ -155,6 +150,67 @@ fn nothing_of_an_erased_person_is_left_and_everything_else_verifies() {
             receipts.push(answer.text());
         }
     }
+    (hers, receipts)
+}
+
+/// Of each of her events her part is gone and the others are there, and its receipt verifies.
+fn check_her_events(data: &DataDir, client: &Client, hers: &BTreeSet<u64>) {
+    for index in hers {
+        let event = client.get(&format!("{MAIN}/events/{index}?reason=test")).expect_status(200).json();
+        let states: Vec<(String, String)> = event["parts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|part| (text_of(&part["role"]), text_of(&part["state"])))
+            .collect();
+        let expected = [("open", "open"), ("subject", "erased"), ("actor", "open")];
+        let expected = expected.map(|(role, state)| (role.to_owned(), state.to_owned()));
+        assert_eq!(states, expected, "event {index}");
+        let receipt = client.get(&format!("{MAIN}/events/{index}/receipt?reason=test"));
+        let file = data.beside("after.json");
+        fs::write(&file, receipt.text()).unwrap();
+        let (code, report) = verify(data, &file, &[]);
+        assert_eq!(code, 0, "{report}");
+        assert_eq!(report["parts"]["erased"], 1);
+    }
+}
+
+fn check_certificate(data: &DataDir, client: &Client, id: &str, events: usize) {
+    let file = data.beside("certificate.json");
+    fs::write(&file, client.get(&format!("{MAIN}/erasures/{id}/certificate")).text()).unwrap();
+    let (code, report) = verify(data, &file, &[]);
+    assert_eq!((code, report["verdict"].as_str()), (0, Some("verified")), "{report}");
+    let certificate = certificate(client, id);
+    assert_eq!(certificate["destroyed"]["parts"], events);
+    assert_eq!(certificate["destroyed"]["events"], events);
+    assert!(!certificate.to_string().contains(PERSON));
+    let page = client.send(
+        "GET",
+        &format!("{MAIN}/erasures/{id}/certificate"),
+        &[("accept", "text/html")],
+        b"",
+    );
+    assert!(page.text().starts_with("<!"), "{}", page.text());
+}
+
+/// The server finds nothing to complain of: neither a part nor a key of hers counts as missing.
+fn check_audit(client: &Client) {
+    client.post(&format!("{MAIN}/audit"), "", b"").expect_status(202);
+    wait_until("the audit to end", || {
+        let audit = client.get(&format!("{MAIN}/audit")).expect_status(200).json();
+        assert!(audit["last"].is_null() || audit["last"]["verdict"] == "verified", "{audit}");
+        !audit["last"].is_null()
+    });
+}
+
+#[test]
+fn nothing_of_an_erased_person_is_left_and_everything_else_verifies() {
+    let data = DataDir::new();
+    let origin = "ledger.example/erasure";
+    data.init(origin);
+    let server = data.serve_with(&["publish_interval_ms=50"]);
+    let client = server.client();
+    let (hers, receipts) = fill(&client);
     // What is searched for can be found, and is not there in the clear before either.
     fs::write(data.path().join("ledgers/main/planted"), format!("xx{PERSON}xx")).unwrap();
     assert_eq!(holding(&data.path(), PERSON.as_bytes()).len(), 1);
@@ -180,24 +236,7 @@ fn nothing_of_an_erased_person_is_left_and_everything_else_verifies() {
     let found = client.get(&format!("{MAIN}/events?subject={PERSON}&reason=test")).json();
     assert_eq!(found["events"].as_array().unwrap().len(), 0, "{found}");
     wait_until("the erasure is complete", || is_complete(&client, &id));
-    for index in &hers {
-        let event = client.get(&format!("{MAIN}/events/{index}?reason=test")).expect_status(200).json();
-        let states: Vec<(String, String)> = event["parts"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|part| (text_of(&part["role"]), text_of(&part["state"])))
-            .collect();
-        let expected = [("open", "open"), ("subject", "erased"), ("actor", "open")];
-        let expected = expected.map(|(role, state)| (role.to_owned(), state.to_owned()));
-        assert_eq!(states, expected, "event {index}");
-        let receipt = client.get(&format!("{MAIN}/events/{index}/receipt?reason=test"));
-        let file = data.beside("after.json");
-        fs::write(&file, receipt.text()).unwrap();
-        let (code, report) = verify(&data, &file, &[]);
-        assert_eq!(code, 0, "{report}");
-        assert_eq!(report["parts"]["erased"], 1);
-    }
+    check_her_events(&data, &client, &hers);
     // Receipts from before still verify, hers too: whoever has one keeps what it opened.
     for (number, receipt) in receipts.iter().enumerate() {
         let file = data.beside("receipt.json");
@@ -205,28 +244,8 @@ fn nothing_of_an_erased_person_is_left_and_everything_else_verifies() {
         let (code, report) = verify(&data, &file, &[]);
         assert_eq!(code, 0, "receipt {number}: {report}");
     }
-    let file = data.beside("certificate.json");
-    fs::write(&file, client.get(&format!("{MAIN}/erasures/{id}/certificate")).text()).unwrap();
-    let (code, report) = verify(&data, &file, &[]);
-    assert_eq!((code, report["verdict"].as_str()), (0, Some("verified")), "{report}");
-    let certificate = certificate(&client, &id);
-    assert_eq!(certificate["destroyed"]["parts"], hers.len());
-    assert_eq!(certificate["destroyed"]["events"], hers.len());
-    assert!(!certificate.to_string().contains(PERSON));
-    let page = client.send(
-        "GET",
-        &format!("{MAIN}/erasures/{id}/certificate"),
-        &[("accept", "text/html")],
-        b"",
-    );
-    assert!(page.text().starts_with("<!"), "{}", page.text());
-    // The server finds nothing to complain of: neither a part nor a key of hers counts as missing.
-    client.post(&format!("{MAIN}/audit"), "", b"").expect_status(202);
-    wait_until("the audit to end", || {
-        let audit = client.get(&format!("{MAIN}/audit")).expect_status(200).json();
-        assert!(audit["last"].is_null() || audit["last"]["verdict"] == "verified", "{audit}");
-        !audit["last"].is_null()
-    });
+    check_certificate(&data, &client, &id, hers.len());
+    check_audit(&client);
     server.terminate();
 
     assert_eq!(holding(&data.path(), PERSON.as_bytes()), Vec::<String>::new());

@@ -33,7 +33,7 @@ const ID_CHARACTERS_MAX: usize = 256;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Request {
+struct WhatIsAsked {
     persons: Vec<RequestedPerson>,
     reason: String,
     #[serde(default)]
@@ -51,7 +51,7 @@ struct RequestedPerson {
     id: String,
 }
 
-impl Request {
+impl WhatIsAsked {
     fn persons(&self) -> Result<Vec<PersonRef>, Problem> {
         if self.persons.is_empty() {
             return Err(bad("persons", "must name somebody"));
@@ -98,7 +98,7 @@ pub(crate) async fn erase(
 ) -> Result<Response, Problem> {
     let (key, ledger) = asked.enter(&name, Action::Erase, &[])?;
     let bytes = body::read(&asked.headers, request, ADMIN_BODY_BYTES_MAX).await?;
-    let request: Request = read_object(&bytes, "an erasure")?;
+    let request: WhatIsAsked = read_object(&bytes, "an erasure")?;
     request.check()?;
     let persons = request.persons()?;
     let ledgers = reached(&asked.server, &key, &ledger, request.ledgers.as_deref())?;
@@ -136,8 +136,8 @@ fn reached(
                 .filter(|ledger| ledger.name() != first.name() && auth::is_good_for(key, ledger.name()));
             ledgers.extend(others.cloned());
         }
-        Some(names) => {
-            for name in names.iter().filter(|name| *name != first.name()) {
+        Some(listed) => {
+            for name in listed.iter().filter(|name| *name != first.name()) {
                 if !auth::is_good_for(key, name) {
                     return Err(Problem::new(
                         problem::WRONG_LEDGER,

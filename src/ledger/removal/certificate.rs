@@ -61,11 +61,11 @@ impl Ledger {
         let entries = CertificateEntries {
             erased: proven(&snapshot, erased)?,
             begun: done.map(|done| proven(&snapshot, done.begun)).transpose()?,
-            done: done.map(|done| proven(&snapshot, done.done)).transpose()?,
+            done: done.map(|done| proven(&snapshot, done.ended)).transpose()?,
             signer: done.map(|_| proven(&snapshot, signer)).transpose()?,
         };
         let asked_us = snapshot.time_us(erased)?.unwrap_or(record.asked_us);
-        let done_us = done.map(|done| snapshot.time_us(done.done)).transpose()?.flatten();
+        let done_us = done.map(|done| snapshot.time_us(done.ended)).transpose()?.flatten();
         let mut certificate = Certificate {
             id: record.id,
             state: if done.is_some() { CertificateState::Complete } else { CertificateState::Pending },
@@ -126,14 +126,13 @@ impl Ledger {
             is("what", "signer") && is("use", "certificate") && is("key", &vkey)
         };
         let found = settings::find(newest, |index| shared.entry(index), registered)?;
-        let index = match found {
-            Some(index) => index,
-            None => {
-                let usage = Value::from("certificate");
-                let members = [("use", usage), ("key", Value::from(vkey.as_str()))];
-                let body = settings::body(newest, "signer", members);
-                shared.append_own(Item::System(EntryBody::Settings(body)))?
-            }
+        let index = if let Some(index) = found {
+            index
+        } else {
+            let usage = Value::from("certificate");
+            let members = [("use", usage), ("key", Value::from(vkey.as_str()))];
+            let body = settings::body(newest, "signer", members);
+            shared.append_own(Item::System(EntryBody::Settings(body)))?
         };
         let _ = shared.certifier_entry.set(index);
         Ok(index)

@@ -125,7 +125,7 @@ pub(crate) struct Done {
     pub(crate) share: Share,
     /// Indexes of the shred's entries.
     pub(crate) begun: u64,
-    pub(crate) done: u64,
+    pub(crate) ended: u64,
     /// Ids of the root keys.
     pub(crate) key_before: [u8; 16],
     pub(crate) key_after: [u8; 16],

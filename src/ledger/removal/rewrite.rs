@@ -112,7 +112,9 @@ impl Shared {
         let Batch { files, bundles, .. } = std::mem::take(batch);
         if !files.is_empty() {
             self.storage.replace_all(&files)?;
-            bundles.into_iter().for_each(|bundle| self.files.forget_parts(bundle));
+            for bundle in bundles {
+                self.files.forget_parts(bundle);
+            }
         }
         Ok(())
     }

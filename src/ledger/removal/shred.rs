@@ -51,21 +51,18 @@ pub(super) fn run(shared: &Arc<Shared>, pace: &mut Pace<'_>) -> Result<(), Inter
         if records.is_empty() && plan.is_none() {
             return Ok(());
         }
-        match plan {
+        if let Some(plan) = plan {
             // What was begun is ended before anything else: bundles that it wrote are under the mask key that
             // stays, where nobody else's parts may be taken out of them.
-            Some(plan) => {
-                records.retain(|record| plan.shares.contains_key(&record.id().to_string()));
-                go_on(shared, plan, records, pace)?;
-            }
-            None => {
-                let mut persons = 0;
-                records.retain(|record| {
-                    persons += record.persons.len();
-                    persons <= SHRED_PERSONS_MAX
-                });
-                destroy(shared, Plan::default(), records, pace)?;
-            }
+            records.retain(|record| plan.shares.contains_key(&record.id().to_string()));
+            go_on(shared, plan, records, pace)?;
+        } else {
+            let mut persons = 0;
+            records.retain(|record| {
+                persons += record.persons.len();
+                persons <= SHRED_PERSONS_MAX
+            });
+            destroy(shared, Plan::default(), records, pace)?;
         }
     }
 }
@@ -183,11 +180,11 @@ fn finish(shared: &Shared, plan: &Plan, begun: u64, records: Vec<Record>) -> Res
     };
     // A crash may have come after the entry was written.
     let written = shared.entry_after(begun, &EntryBody::Shred(body))?;
-    let done = match written {
-        Some(done) => done,
+    let ended = match written {
+        Some(ended) => ended,
         None => shared.append_own(Item::System(EntryBody::Shred(body)))?,
     };
-    shared.commit_removed(set, done)?;
+    shared.commit_removed(set, ended)?;
     shared.durable_round()?;
     for mut record in records {
         for person in &mut record.persons {
@@ -197,7 +194,7 @@ fn finish(shared: &Shared, plan: &Plan, begun: u64, records: Vec<Record>) -> Res
         // Which events they were would be the very link that was destroyed.
         share.holders.values_mut().for_each(|holder| holder.events.clear());
         let key_before = plan.key_before;
-        record.done = Some(Done { share, begun, done, key_before, key_after });
+        record.done = Some(Done { share, begun, ended, key_before, key_after });
         shared.keep_complete(&record)?;
     }
     shared.forget_older_sets()?;

@@ -210,7 +210,7 @@ fn step(ledger: &Ledger, random: &mut Random, model: &mut Model, next_id: &mut u
             if indexes.is_empty() {
                 return true;
             }
-            let parts: Vec<(u64, Role)> = (0..1 + random.below(6))
+            let parts: Vec<(u64, Role)> = (0..=random.below(6))
                 .map(|_| {
                     let at = usize::try_from(random.below(indexes.len() as u64)).unwrap();
                     let subject = Role::from_name("subject").unwrap();

@@ -144,6 +144,7 @@ impl Recorded {
                 checkpoint: checkpoint.sign(&signing_key()?)?,
                 inclusion: merkle::inclusion_proof(INDEX, LONG, &log)?,
                 entry: bytes,
+                removed: None,
                 openings: Openings { parts: parts.collect::<Fallible<_>>()?, keys: keys.collect() },
             }),
         })
