@@ -7,12 +7,11 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use crate::store::{DiskStorage, Operation, Storage, StoreError};
+use crate::store::{DiskStorage, Operation, Storage, StoreError, make_empty_private};
 use crate::vault::secret_file;
 
 use super::BackupError;
@@ -34,14 +33,7 @@ pub(super) fn keep(
     ledgers: &[String],
     others: &[String],
 ) -> Result<Vec<String>, BackupError> {
-    let shown = to.to_string_lossy();
-    let failure = |error: io::Error| StoreError::from_io(Operation::Open, &shown, &error);
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(to).map_err(failure)?;
-    if fs::read_dir(to).map_err(failure)?.next().is_some() {
-        let kind = io::ErrorKind::AlreadyExists;
-        let reason = "it is not empty; give a directory that is empty or does not exist yet";
-        return Err(StoreError::new(Operation::Open, &shown, kind, reason).into());
-    }
+    make_empty_private(to)?;
     let paths = paths_in(from, ledgers, others)?;
     for path in &paths {
         place(&from.join(path), &to.join(path), path)?;

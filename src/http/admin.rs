@@ -10,7 +10,6 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::event::custom::{CustomError, CustomType};
-use crate::event::json::{self, JsonLimits};
 use crate::ledger::LedgerError;
 
 use super::append::of_ledger;
@@ -21,7 +20,7 @@ use super::openapi::{
 };
 use super::params::Path;
 use super::problem::{self, Problem};
-use super::{ADMIN_BODY_BYTES_MAX, body, off_thread};
+use super::{ADMIN_BODY_BYTES_MAX, body, off_thread, read_value};
 
 /// List the event types
 ///
@@ -57,10 +56,7 @@ pub(crate) async fn register_type(
 ) -> Result<Response, Problem> {
     let (_, ledger) = asked.enter(&name, Action::Administer, &[])?;
     let bytes = body::read(&asked.headers, request, ADMIN_BODY_BYTES_MAX).await?;
-    let limits = JsonLimits { bytes_max: ADMIN_BODY_BYTES_MAX, ..JsonLimits::default() };
-    let value = json::parse(&bytes, &limits).map_err(|error| {
-        Problem::new(problem::MALFORMED_JSON, error.to_string()).with("offset", error.offset)
-    })?;
+    let value = read_value(&bytes)?;
     let custom = CustomType::from_value(&value)
         .map_err(|error| Problem::new(problem::SCHEMA_VIOLATION, error.to_string()))?;
     let created = off_thread(move || {

@@ -15,7 +15,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::event::facet::Namespace;
-use crate::event::json::{self as strict, JsonLimits, Value};
+use crate::event::json::Value;
 use crate::event::parts::PersonRef;
 use crate::event::time;
 use crate::ledger::{By, DutyError, Hold, HoldId, InForce, Ledger, NewHold, Words};
@@ -30,7 +30,7 @@ use super::openapi::{
 };
 use super::params::{Path, bad};
 use super::problem::{self, Problem};
-use super::{ADMIN_BODY_BYTES_MAX, body, off_thread, read_object};
+use super::{ADMIN_BODY_BYTES_MAX, body, off_thread, read_object, read_value};
 
 fn by(key: &KeyRecord) -> By<'_> {
     By { number: key.number, label: &key.label }
@@ -98,10 +98,7 @@ pub(crate) async fn set_retention(
 ) -> Result<Response, Problem> {
     let (_, ledger) = asked.enter(&name, Action::Administer, &[])?;
     let bytes = body::read(&asked.headers, request, ADMIN_BODY_BYTES_MAX).await?;
-    let limits = JsonLimits { bytes_max: ADMIN_BODY_BYTES_MAX, ..JsonLimits::default() };
-    let value = strict::parse(&bytes, &limits).map_err(|error| {
-        Problem::new(problem::MALFORMED_JSON, error.to_string()).with("offset", error.offset)
-    })?;
+    let value = read_value(&bytes)?;
     let members = value.as_object().filter(|members| members.iter().all(|(name, _)| name == "rules"));
     let rules = members.and_then(|members| members.get("rules")).cloned().ok_or_else(|| {
         Problem::new(problem::BAD_RETENTION, "a table is an object with the member `rules` alone")

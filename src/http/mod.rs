@@ -47,6 +47,7 @@ use utoipa_axum::routes;
 
 use crate::audit::own::Auditor;
 use crate::clock::Clock;
+use crate::event::json::{self, JsonLimits};
 use crate::ledger::{Ledger, Ledgers};
 
 use keys::KeyStore;
@@ -96,6 +97,14 @@ fn read_object<T: serde::de::DeserializeOwned>(bytes: &[u8], what: &str) -> Resu
         let detail = format!("not {what}, at line {} column {}", error.line(), error.column());
         let kind = if error.is_data() { problem::BAD_PARAMETER } else { problem::MALFORMED_JSON };
         Problem::new(kind, detail)
+    })
+}
+
+/// A body of the administration's as strict JSON: no member twice, no number that changes its value.
+fn read_value(bytes: &[u8]) -> Result<json::Value, Problem> {
+    let limits = JsonLimits { bytes_max: ADMIN_BODY_BYTES_MAX, ..JsonLimits::default() };
+    json::parse(bytes, &limits).map_err(|error| {
+        Problem::new(problem::MALFORMED_JSON, error.to_string()).with("offset", error.offset)
     })
 }
 

@@ -168,18 +168,7 @@ impl Shared {
     /// Appends an entry of the ledger's own and returns its index once it is durable. Blocks, so it
     /// is called from threads that may.
     pub(crate) fn append_system(&self, body: EntryBody) -> Result<u64, LedgerError> {
-        let (reply, answer) = tokio::sync::oneshot::channel();
-        let submission = Submission { items: vec![Item::System(body)], with_proof: false, reply };
-        // Few and asked for by an administrator, so none is refused because events wait.
-        if !self.submit(submission, usize::MAX) {
-            return Err(LedgerError::Stopped);
-        }
-        match answer.blocking_recv() {
-            Ok(Ok(Outcome::Committed(committed))) => {
-                committed.first().map(|entry| entry.index).ok_or(LedgerError::Stopped)
-            }
-            _ => Err(LedgerError::Stopped),
-        }
+        self.append_own(Item::System(body))
     }
 
     /// The bytes of the entry at `index`, from memory or from its bundle file.

@@ -71,20 +71,31 @@ pub struct OpenSource {
     stamp: Stamp,
 }
 
+/// Makes a directory that only its owner may enter, unless it is there and empty.
+///
+/// # Errors
+/// `AlreadyExists` where there is anything in it, else what the operating system reports.
+pub(crate) fn make_empty_private(dir: &Path) -> Result<(), StoreError> {
+    let shown = dir.to_string_lossy();
+    let failure = |error: io::Error| StoreError::from_io(Operation::Open, &shown, &error);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failure)?;
+    if fs::read_dir(dir).map_err(failure)?.next().is_some() {
+        let kind = io::ErrorKind::AlreadyExists;
+        let reason = "it is not empty; give a directory that is empty or does not exist yet";
+        return Err(StoreError::new(Operation::Open, &shown, kind, reason));
+    }
+    Ok(())
+}
+
 impl Copier {
     /// Copies from `from` to `to`, which must be empty or missing and is made for its owner alone.
     ///
     /// # Errors
     /// `AlreadyExists` where there is anything in `to`, else what the operating system reports.
     pub fn open(from: &Path, to: &Path) -> Result<Self, StoreError> {
+        make_empty_private(to)?;
         let shown = to.to_string_lossy();
         let failure = |error: io::Error| StoreError::from_io(Operation::Open, &shown, &error);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(to).map_err(failure)?;
-        if fs::read_dir(to).map_err(failure)?.next().is_some() {
-            let kind = io::ErrorKind::AlreadyExists;
-            let reason = "it is not empty; give a directory that is empty or does not exist yet";
-            return Err(StoreError::new(Operation::Open, &shown, kind, reason));
-        }
         let to_dir = File::open(to).map_err(failure)?;
         let has_syncfs = match sync_file_system(&to_dir) {
             Ok(()) => true,

@@ -29,6 +29,7 @@ mod conformance;
 use std::fmt;
 use std::io;
 
+pub(crate) use copy::make_empty_private;
 pub use copy::{CopiedFile, Copier, OpenSource, Stamp};
 pub use disk::DiskStorage;
 pub use durable::rename_aside;

@@ -17,7 +17,6 @@ use crate::prove::receipt::{RemovedMember, RemovedProof, recorded_at};
 use crate::prove::removed::removed_key;
 
 use super::super::error::LedgerError;
-use super::super::intake::Item;
 use super::super::snapshot::{Snapshot, StoredEvent};
 use super::super::{Ledger, settings};
 use super::ErasureId;
@@ -132,7 +131,7 @@ impl Ledger {
             let usage = Value::from("certificate");
             let members = [("use", usage), ("key", Value::from(vkey.as_str()))];
             let body = settings::body(newest, "signer", members);
-            shared.append_own(Item::System(EntryBody::Settings(body)))?
+            shared.append_system(EntryBody::Settings(body))?
         };
         let _ = shared.certifier_entry.set(index);
         Ok(index)

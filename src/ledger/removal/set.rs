@@ -20,7 +20,6 @@ use crate::store::state;
 
 use super::super::Shared;
 use super::super::error::LedgerError;
-use super::super::intake::Item;
 
 const REGISTER: &str = "removed.state";
 const DIR: &str = "removed";
@@ -97,7 +96,7 @@ impl Shared {
     ) -> Result<u64, LedgerError> {
         for _ in 0..ANNOUNCED_MAX {
             self.roll_wanted.store(true, Ordering::SeqCst);
-            let entry = self.append_own(Item::System(body.clone()))?;
+            let entry = self.append_system(body.clone())?;
             self.commit_removed(Arc::clone(set), entry)?;
             self.durable_round()?;
             if self.journal_first() >= end() {

@@ -29,7 +29,6 @@ use crate::vault::{Inboxes, Slot, SlotNumber};
 
 use super::super::Shared;
 use super::super::error::LedgerError;
-use super::super::intake::Item;
 use super::record::{Done, Plan, Record};
 use super::rewrite::{Batch, Doomed};
 use super::{Interrupted, Pace};
@@ -182,7 +181,7 @@ fn finish(shared: &Shared, plan: &Plan, begun: u64, records: Vec<Record>) -> Res
     let written = shared.entry_after(begun, &EntryBody::Shred(body))?;
     let ended = match written {
         Some(ended) => ended,
-        None => shared.append_own(Item::System(EntryBody::Shred(body)))?,
+        None => shared.append_system(EntryBody::Shred(body))?,
     };
     shared.commit_removed(set, ended)?;
     shared.durable_round()?;

@@ -1,5 +1,6 @@
 //! Logs with erased and pruned parts, and every lie about them.
 
+use super::tests::{assert_failed, assert_verified};
 use super::*;
 use crate::event::entry::{EntryBody, PersonsErasedBody, PruneBody, ShredBody, ShredPhase};
 use crate::log::hash::Hash;
@@ -8,20 +9,6 @@ use crate::prove::testing::{ROOT_KEY_BEFORE, TestLog, time_us};
 
 const SUBJECT: Role = Role(16);
 const PERSON: Hash = Hash([0xd1; 32]);
-
-#[track_caller]
-fn assert_failed(report: &Report, check: &str, place: &str) {
-    assert_eq!(report.verdict(), Verdict::Failed, "{report:#?}");
-    assert_eq!(report.check(check), Some(Verdict::Failed), "{report:#?}");
-    let text = String::from_utf8(report.to_json()).unwrap();
-    assert!(text.contains(place), "{place}: {text}");
-}
-
-#[track_caller]
-fn assert_verified(report: &Report) {
-    assert_eq!(report.verdict(), Verdict::Verified, "{report:#?}");
-    assert!(report.findings.is_empty());
-}
 
 #[track_caller]
 fn assert_open(report: &Report, check: &str, detail: &str) {

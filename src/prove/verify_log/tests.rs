@@ -10,7 +10,7 @@ use crate::prove::testing::{ORIGIN, TestLog, encode, event_entry, signing_key};
 const SIZES: [u64; 9] = [0, 1, 2, 5, 255, 256, 257, 513, 1000];
 
 #[track_caller]
-fn assert_failed(report: &Report, check: &str, place: &str) {
+pub(super) fn assert_failed(report: &Report, check: &str, place: &str) {
     assert_eq!(report.verdict(), Verdict::Failed, "{report:#?}");
     assert_eq!(report.check(check), Some(Verdict::Failed), "{report:#?}");
     let text = String::from_utf8(report.to_json()).unwrap();
@@ -18,7 +18,7 @@ fn assert_failed(report: &Report, check: &str, place: &str) {
 }
 
 #[track_caller]
-fn assert_verified(report: &Report) {
+pub(super) fn assert_verified(report: &Report) {
     assert_eq!(report.verdict(), Verdict::Verified, "{report:#?}");
     assert!(report.findings.is_empty());
 }
