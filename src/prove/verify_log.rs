@@ -17,6 +17,7 @@
 
 mod chain;
 mod claims;
+mod due;
 mod findings;
 mod parts;
 mod removals;

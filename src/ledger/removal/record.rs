@@ -223,7 +223,8 @@ impl Shared {
 
     /// An erasure by its id.
     pub(crate) fn erasure_record(&self, id: ErasureId) -> Result<Option<Record>, LedgerError> {
-        for dir in [COMPLETE_DIR, PENDING_DIR] {
+        // Again at the end: it may be completed, and not be pending any more, between the first two looks.
+        for dir in [COMPLETE_DIR, PENDING_DIR, COMPLETE_DIR] {
             let found = self.open_json(KIND_ERASURE, id.place(), &format!("{dir}/{id}"))?;
             if found.is_some() {
                 return Ok(found);

@@ -1,9 +1,10 @@
 //! Stored parts against what the entries commit to.
 
 use super::claims::{Claim, Claims, claim_of};
+use super::due::Pruned;
 use super::findings::{Findings, Question};
 use super::removals::Removals;
-use super::{Opened, PartSource, PartView};
+use super::{Opened, PartSource, PartView, StoredState};
 use crate::event::facet::Role;
 use crate::event::keys::{LedgerId, part_commitment};
 use crate::log::hash::{Hash, LogIndex};
@@ -22,6 +23,7 @@ pub(super) struct Parts<'s, P: PartSource> {
     stored: Question,
     content: Question,
     claims: Claims<'s, P>,
+    pruned: Pruned,
 }
 
 impl<'s, P: PartSource> Parts<'s, P> {
@@ -35,6 +37,7 @@ impl<'s, P: PartSource> Parts<'s, P> {
             stored: Question::new("parts"),
             content: Question::new("content"),
             claims: Claims::new(source),
+            pruned: Pruned::new(),
         }
     }
 
@@ -75,6 +78,10 @@ impl<'s, P: PartSource> Parts<'s, P> {
             match stored.next_if(|(seen, _)| seen.role == role) {
                 None => self.lost(index, role, findings),
                 Some((seen, part)) => {
+                    if seen.state == StoredState::Pruned {
+                        let latest = self.pruned.entry((event.class, role)).or_default();
+                        *latest = (*latest).max((view.time_us, index));
+                    }
                     self.part(index, (view.ledger, event), seen, part, commitment, findings);
                 }
             }
@@ -164,6 +171,7 @@ impl<'s, P: PartSource> Parts<'s, P> {
         let mut told = Report::new(report.target);
         let Self { claims, counts, content, .. } = self;
         claims.conclude(removals, whole, counts, content, findings, &mut told);
+        removals.due().conclude(&self.pruned, findings, &mut told);
         report.parts.add(&self.counts);
         self.stored.conclude(self.counts, report);
         let opened = format!("{} parts opened, each as committed", self.counts.open);

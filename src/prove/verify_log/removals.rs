@@ -2,15 +2,15 @@
 //!
 //! In scope: that the removed set they commit to only grows; that a shred which is done was begun, with
 //! the same set and the same root key; that a prune names retention rules that stood before it; that
-//! nobody is erased twice without having been registered again. Out of scope: the parts (`claims`).
-//! Invariant: memory grows with the persons erased, 33 bytes each, and with the changes of retention
-//! rules, 8 bytes each.
+//! nobody is erased twice without having been registered again. Out of scope: the parts (`claims`), whether
+//! they were due (`due`).
+//! Invariant: memory grows with the persons erased, 33 bytes each, and with the retention rules.
 
 use std::collections::BTreeMap;
 
+use super::due::Due;
 use super::findings::{Findings, Question};
 use crate::event::entry::{Entry, EntryBody, Kind, PruneBody, ShredBody, ShredPhase};
-use crate::event::json::{self, JsonLimits, Value};
 use crate::log::hash::{Hash, empty_root};
 use crate::prove::entry_view::EntryView;
 use crate::prove::verdict::Report;
@@ -32,8 +32,7 @@ pub(super) struct Removals {
     done: Option<Committed>,
     /// A shred that has begun and is not done.
     begun: Option<ShredBody>,
-    /// Settings entries with retention rules, ascending.
-    retention: Vec<u64>,
+    due: Due,
     /// Persons erased at least once, and whether they were registered again since.
     erased: BTreeMap<Hash, bool>,
     erasures: u64,
@@ -48,7 +47,7 @@ impl Removals {
             newest: Committed { index: None, items: 0, root: empty_root() },
             done: None,
             begun: None,
-            retention: Vec::new(),
+            due: Due::new(),
             erased: BTreeMap::new(),
             erasures: 0,
             shreds: 0,
@@ -60,6 +59,11 @@ impl Removals {
     /// The set of the newest shred or prune entry.
     pub(super) fn newest(&self) -> Committed {
         self.newest
+    }
+
+    /// What prunes were allowed.
+    pub(super) fn due(&self) -> &Due {
+        &self.due
     }
 
     /// The set of the newest shred that is done.
@@ -85,9 +89,7 @@ impl Removals {
         let Ok(entry) = Entry::decode(bytes) else { return };
         let wrong = match &entry.body {
             EntryBody::Settings(body) => {
-                if is_retention(body) {
-                    self.retention.push(index);
-                }
+                self.due.settings(index, body);
                 None
             }
             EntryBody::PersonsRegistered { persons, .. } => {
@@ -159,8 +161,7 @@ impl Removals {
         if prune.cutoff_us > time_us {
             return Some(format!("prunes what is due {} µs later", prune.cutoff_us - time_us));
         }
-        // Whether each part was due under those rules is not asked here: that needs its content.
-        let known = self.retention.binary_search(&prune.settings).is_ok();
+        let known = self.due.prune(prune.settings, prune.cutoff_us);
         (!known).then(|| format!("names entry {}, which has no retention rules", prune.settings))
     }
 
@@ -185,10 +186,4 @@ impl Removals {
             self.question.conclude(detail, report);
         }
     }
-}
-
-/// Whether a settings entry's body has retention rules.
-fn is_retention(body: &[u8]) -> bool {
-    let Ok(Value::Object(settings)) = json::parse(body, &JsonLimits::default()) else { return false };
-    settings.get("what").and_then(Value::as_str) == Some("retention")
 }
