@@ -202,7 +202,16 @@ fn a_backup_of_a_killed_server_is_whole_and_no_key_is_in_any() {
         .iter()
         .map(|path| path.strip_prefix(data.beside("copy-keys")).unwrap().display().to_string())
         .collect();
-    assert_eq!(kept, ["keys/api-keys.json", "keys/main.signing-key", "ledgers/main/reader.key"]);
+    let expected = [
+        "keys/api-keys.json",
+        "keys/main.certificate-key",
+        "keys/main.signing-key",
+        "keys/reads.certificate-key",
+        "keys/reads.signing-key",
+        "ledgers/main/reader.key",
+        "ledgers/reads/reader.key",
+    ];
+    assert_eq!(kept, expected);
     assert_eq!(ids_in(&restored(&data, "copy")).len(), 300);
     let list = std::process::Command::new("sha256sum")
         .args(["--check", "--quiet", "files.sha256"])

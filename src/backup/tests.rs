@@ -24,7 +24,7 @@ fn slot(number: u64) -> Slot {
 fn data_directory() -> tempfile::TempDir {
     let data = tempfile::tempdir().unwrap();
     let storage: Arc<dyn Storage> = Arc::new(DiskStorage::open(data.path()).unwrap());
-    let keys = LedgerKeys::create(data.path(), "main", "example.org/main").unwrap();
+    let keys = LedgerKeys::create(data.path(), &*storage, "main", "example.org/main").unwrap();
     Ledger::create(&storage, "main", keys).unwrap();
     let config = Config::with_ledger("main", "example.org/main");
     storage.write_durable(CONFIG_FILE, config.to_toml().as_bytes()).unwrap();

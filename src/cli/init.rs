@@ -76,11 +76,12 @@ pub(crate) fn create(data: &Path, origin: Option<&str>) -> Result<String, Failur
     }
     let origin = origin.map_or_else(|| random_origin("main"), |origin| Ok(origin.to_owned()))?;
     let storage: Arc<dyn Storage> = Arc::new(storage);
-    let keys = LedgerKeys::create(data, "main", &origin)?;
+    let keys = LedgerKeys::create(data, &*storage, "main", &origin)?;
     let verifier = keys.signer.verifier().to_string();
     Ledger::create(&storage, "main", keys)?;
     let reads = reads_origin(&origin).map_or_else(|| random_origin(READS_LEDGER), Ok)?;
-    Ledger::create(&storage, READS_LEDGER, LedgerKeys::create(data, READS_LEDGER, &reads)?)?;
+    let keys = LedgerKeys::create(data, &*storage, READS_LEDGER, &reads)?;
+    Ledger::create(&storage, READS_LEDGER, keys)?;
     let store = KeyStore::open(Arc::clone(&storage))?;
     let admin = NewKey {
         label: "first admin key".to_owned(),

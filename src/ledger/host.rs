@@ -247,7 +247,7 @@ fn create(host: &HostOptions, name: &str, origin: &str) -> Result<(), AddLedgerE
             return Err(AddLedgerError::LeftOver { name: name.to_owned() });
         }
     }
-    let keys = LedgerKeys::create(&host.data, name, origin)?;
+    let keys = LedgerKeys::create(&host.data, &*host.storage, name, origin)?;
     Ok(Ledger::create(&host.storage, name, keys)?)
 }
 
@@ -277,7 +277,7 @@ mod tests {
     fn data_directory() -> tempfile::TempDir {
         let data = tempfile::tempdir().unwrap();
         let storage: Arc<dyn Storage> = Arc::new(DiskStorage::open(data.path()).unwrap());
-        let keys = LedgerKeys::create(data.path(), "main", "example.org/main").unwrap();
+        let keys = LedgerKeys::create(data.path(), &*storage, "main", "example.org/main").unwrap();
         Ledger::create(&storage, "main", keys).unwrap();
         let config = Config::with_ledger("main", "example.org/main").to_toml();
         storage.write_durable(CONFIG_FILE, format!("# ours\n{config}").as_bytes()).unwrap();
@@ -288,7 +288,11 @@ mod tests {
     fn an_added_ledger_is_there_at_once_and_after_a_restart() {
         let data = data_directory();
         let first = ledgers(data.path());
+        // What another ledger is just writing stays.
+        let on_its_way = data.path().join(".tmp/1-1");
+        std::fs::write(&on_its_way, b"half").unwrap();
         let added = first.add("clinic", Some("example.org/clinic")).unwrap();
+        assert!(on_its_way.exists());
         assert_eq!(added.origin(), "example.org/clinic");
         assert_ne!(added.verifier(), first.get("main").unwrap().verifier());
         assert!(matches!(first.add("clinic", None), Err(AddLedgerError::Taken)));

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::event::keys::KeyUse;
 use crate::log::note::SigningKey;
-use crate::store::{DiskStorage, Storage};
+use crate::store::Storage;
 use crate::vault::{FileCustody, KeyRing, RootCustody, signer};
 
 use super::error::LedgerError;
@@ -68,17 +68,22 @@ impl KeyFiles {
 }
 
 impl LedgerKeys {
-    /// Makes the keys of a new ledger with `origin` as its key's name and keeps them in files.
+    /// Makes the keys of a new ledger with `origin` as its key's name and keeps them in files; `storage` is
+    /// that of `data`, since opening another beside it would take files away that are on their way.
     ///
     /// # Errors
     /// Where a file exists already, and for an origin that is no key name.
-    pub fn create(data: &Path, name: &str, origin: &str) -> Result<Self, LedgerError> {
+    pub fn create(
+        data: &Path,
+        storage: &dyn Storage,
+        name: &str,
+        origin: &str,
+    ) -> Result<Self, LedgerError> {
         let files = KeyFiles::of(data, name);
         let signer = signer::create(&files.signer, origin)?;
         let certifier = signer::create(&files.certifier, &certifier_name(origin))?;
         let ring = KeyRing::create(&files.reader)?;
         let vkey = format!("{}\n", signer.verifier());
-        let storage = DiskStorage::open(data)?;
         storage.write_durable(&format!("ledgers/{name}/verifier.key"), vkey.as_bytes())?;
         Ok(Self {
             signer,

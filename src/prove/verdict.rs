@@ -153,6 +153,8 @@ pub struct Report {
     pub parts: PartCounts,
     /// Bad places in the order they were met; at most as many as the verifier keeps.
     pub findings: Vec<Finding>,
+    /// Whether the log ends within a shred, so that files may be as they were before it or after it.
+    pub(crate) is_shredding: bool,
 }
 
 impl Report {
@@ -167,6 +169,7 @@ impl Report {
             range: None,
             parts: PartCounts::default(),
             findings: Vec::new(),
+            is_shredding: false,
         }
     }
 

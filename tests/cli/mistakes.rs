@@ -66,7 +66,8 @@ fn addresses_and_ledgers_that_are_wrong_are_answered_with_right_ones() {
     told(&scene, &["query", "--url", "http://127.0.0.1:9"], 1, &["tried http://127.0.0.1:9", "serve"]);
     told(&scene, &["query", "--url", "http://no-such-host.invalid"], 1, &["no-such-host.invalid"]);
     told(&scene, &["query", "--ledger", "mian"], 1, &["no ledger mian", "main"]);
-    assert_eq!(code(&scene.run(&["ledger", "add", "clinic"])), 0);
+    let added = scene.run(&["ledger", "add", "clinic"]);
+    assert_eq!(code(&added), 0, "{}; server: {}", stderr(&added), scene.server.stderr());
     let bound =
         scene.run(&["keys", "create", "--role", "auditor", "--ledger-name", "clinic", "-o", "b.key"]);
     assert_eq!(code(&bound), 0, "{}", stderr(&bound));

@@ -48,6 +48,7 @@ pub(crate) fn rows() -> Vec<Row> {
         row("keys create --role auditor -o auditor.key --json", true, true, Document),
         row("retention set table.json --json", true, true, Document),
         row("retention show --json", true, true, Document),
+        row("erase --subject s-1 --reason asked --now --json", true, true, Document),
         row("hold place --person subject:s-1 --reason claim --json", true, true, Document),
         row("hold list --json", true, true, Document),
         row("report retention-due", true, true, Document),

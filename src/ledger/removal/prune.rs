@@ -2,8 +2,8 @@
 //!
 //! In scope: removing a list of parts so that every proof stays whole. Out of scope: which parts are due.
 //! Invariants: an entry that commits to the parts is published before the first of them is removed, so that
-//! none ever looks lost; pruning them again after a crash removes what is left; nothing of what was pruned is
-//! in the journal.
+//! none ever looks lost; pruning them again after a crash removes what is left; nothing of what was pruned
+//! is in the journal.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, TryLockError};

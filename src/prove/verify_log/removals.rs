@@ -181,6 +181,7 @@ impl Removals {
     /// Adds the answer to a report, if there were any such entries.
     pub(super) fn conclude(&self, report: &mut Report) {
         let Self { erasures, shreds, prunes, .. } = self;
+        report.is_shredding = self.begun.is_some();
         if erasures + shreds + prunes > 0 || !self.question.is_good() {
             let detail = format!("{erasures} erasures, {shreds} shreds, {prunes} prunes, in order");
             self.question.conclude(detail, report);
