@@ -290,7 +290,7 @@ mod tests {
         let first = ledgers(data.path());
         // What another ledger is just writing stays.
         let on_its_way = data.path().join(".tmp/1-1");
-        std::fs::write(&on_its_way, b"half").unwrap();
+        std::fs::create_dir(&on_its_way).unwrap();
         let added = first.add("clinic", Some("example.org/clinic")).unwrap();
         assert!(on_its_way.exists());
         assert_eq!(added.origin(), "example.org/clinic");

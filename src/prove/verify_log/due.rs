@@ -69,7 +69,7 @@ impl Due {
         let mut due = Some(false);
         for (settings, cutoff_us) in &self.cutoffs {
             let table = self.tables.get(settings).and_then(Option::as_ref);
-            match table.map_or(None, |table| was_due(table, class, role, recorded_us, *cutoff_us)) {
+            match table.and_then(|table| was_due(table, class, role, recorded_us, *cutoff_us)) {
                 Some(true) => return Some(true),
                 Some(false) => {}
                 None => due = None,
