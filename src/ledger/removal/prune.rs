@@ -24,8 +24,8 @@ impl Shared {
     /// passed over.
     ///
     /// # Errors
-    /// [`LedgerError::Shredding`] while an erasure is carried out; what reading and writing report. Calling it
-    /// again goes on.
+    /// [`LedgerError::Shredding`] while an erasure is carried out; what reading and writing report. Calling
+    /// it again goes on.
     pub(crate) fn prune(
         &self,
         parts: &[(u64, Role)],
