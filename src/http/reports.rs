@@ -66,6 +66,9 @@ pub(crate) async fn retention_due(asked: Asked, Path(name): Path<String>) -> Res
         let view = view.filter(|view| view.size().0 > 0);
         let view =
             view.ok_or_else(|| bad("as_of", "must be a size that the log has reached, from 1 on"))?;
+        if from > size {
+            return Err(bad("from", "must be an index of the log, at most as_of"));
+        }
         let newest = view.time_us(size.saturating_sub(1)).map_err(|error| of_ledger(&error))?;
         let default_us = if as_of.is_some() { newest.unwrap_or(now_us) } else { now_us };
         let report = history::retention_due(&view, asked_at_us.unwrap_or(default_us), from);

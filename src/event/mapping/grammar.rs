@@ -101,9 +101,9 @@ const CUSTOM: [Described; 4] = [
 const CUSTOM_FIELD: [Described; 3] = [
     (
         "owner",
-        "whose part it lies in: `open` for nobody's, else `actor`, `subject`, `account`, `number` \
-         or `person` (the default: the first that the event names). Left out of an event that names no \
-         owner for it",
+        "whose part it lies in: `open` for nobody's, else `actor`, `subject`, `account`, `number`, \
+         `person` (the default: the first that the event names) or `concerned` \
+         ([integrating.md](integrating.md), section 6). Left out of an event that names no owner for it",
     ),
     ("identifies", "it is the identifier of an `actor`, `subject`, `account` or `number`"),
     ("facet", "an open facet by which events are found: `outcome`, `country`, `category`, …"),
