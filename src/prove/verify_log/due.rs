@@ -24,8 +24,8 @@ pub(super) type Pruned = BTreeMap<(ClassCode, Role), (u64, u64)>;
 /// The rules under which prunes said they acted.
 #[derive(Debug)]
 pub(super) struct Due {
-    /// None where types could not be read any more.
-    catalogue: Option<Catalogue>,
+    /// Settings entries that register types. The catalogue is made where rules are met, as few logs have any.
+    types: Vec<Object>,
     /// By index of the settings entry; none where the rules cannot be read.
     tables: BTreeMap<u64, Option<RetentionTable>>,
     /// By index of the rules, the latest moment at which a prune applied them, Unix microseconds.
@@ -34,27 +34,30 @@ pub(super) struct Due {
 
 impl Due {
     pub(super) fn new() -> Self {
-        let catalogue = Catalogue::builtin().ok();
-        Self { catalogue, tables: BTreeMap::new(), cutoffs: BTreeMap::new() }
+        Self { types: Vec::new(), tables: BTreeMap::new(), cutoffs: BTreeMap::new() }
     }
 
     /// Looks at a settings entry's body.
     pub(super) fn settings(&mut self, index: u64, body: &[u8]) {
         let Ok(Value::Object(settings)) = json::parse(body, &JsonLimits::default()) else { return };
         match settings.get("what").and_then(Value::as_str) {
-            Some("type") => {
-                let grown = self.catalogue.take().and_then(|catalogue| with_type(&catalogue, &settings));
-                self.catalogue = grown;
-            }
+            Some("type") => self.types.push(settings),
             Some("retention") => {
-                let rules = settings.get("rules").unwrap_or(&Value::Null);
-                let catalogue = self.catalogue.as_ref();
-                let table =
-                    catalogue.and_then(|catalogue| RetentionTable::from_value(rules, catalogue).ok());
+                let table = self.table(settings.get("rules").unwrap_or(&Value::Null));
                 self.tables.insert(index, table);
             }
             _ => {}
         }
+    }
+
+    /// Rules as they are read with the types that are registered before them.
+    fn table(&self, rules: &Value) -> Option<RetentionTable> {
+        let mut catalogue = Catalogue::builtin().ok()?;
+        for settings in &self.types {
+            let custom = CustomType::from_value(settings.get("type").unwrap_or(&Value::Null)).ok()?;
+            catalogue = catalogue.with_custom(custom).ok()?;
+        }
+        RetentionTable::from_value(rules, &catalogue).ok()
     }
 
     /// Takes a prune in; false where there are no rules at `settings`.
@@ -109,11 +112,6 @@ impl Due {
                 .conclude(format_args!("{kinds} kinds of parts, each due before it was pruned"), report);
         }
     }
-}
-
-fn with_type(catalogue: &Catalogue, settings: &Object) -> Option<Catalogue> {
-    let custom = CustomType::from_value(settings.get("type").unwrap_or(&Value::Null)).ok()?;
-    catalogue.with_custom(custom).ok()
 }
 
 #[cfg(test)]
