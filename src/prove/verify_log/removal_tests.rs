@@ -378,3 +378,17 @@ fn registrations_and_erasures_of_a_person_alternate() {
     });
     assert_failed(&report, "removals", "entry 305: registers 1 persons again");
 }
+
+#[test]
+fn a_part_that_was_pruned_before_any_rules_let_it_go_is_found() {
+    let mut log = TestLog::new(300);
+    let rules = br#"{"what":"retention","rules":[{"id":"r","types":["*"],"parts":["subject"],
+        "keep":"P1D","from":"recorded"}]}"#;
+    let settings = log.append_body(EntryBody::Settings(rules.to_vec()));
+    let set = RemovedSet::default().with(vec![log.item(7, SUBJECT, Removal::Pruned)]);
+    log.keep(&set);
+    prune(&mut log, &set, settings);
+    log.take_away(7, SUBJECT, Removal::Pruned);
+    log.publish();
+    assert_failed(&log.verify(), "due", "entry 7");
+}
